@@ -1,0 +1,176 @@
+"""Settings as frozen dataclasses: checked when built, every problem reported at once, unknown keys refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from facechain_ext.errors import ConfigError
+
+T = TypeVar("T", bound="Settings")
+
+SEED_MAX = 2**32 - 1
+
+
+def limits(low: float, high: float, *, multiple: int | None = None, above: bool = False) -> dict[str, Any]:
+    """Field metadata: allowed range ``low..high`` (``low`` itself excluded when ``above``), optional ``multiple``."""
+    return {"low": low, "high": high, "multiple": multiple, "above": above}
+
+
+def choices(*values: str) -> dict[str, Any]:
+    """Field metadata: the strings allowed."""
+    return {"choices": values}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings; subclasses declare fields with ``limits`` or ``choices`` as metadata."""
+
+    def __post_init__(self) -> None:
+        problems = [p for f in dataclasses.fields(self) for p in _problems(f, getattr(self, f.name), typing.get_type_hints(type(self))[f.name])]
+        problems += self.cross_checks() if not problems else []
+        if problems:
+            raise ConfigError(problems)
+
+    def cross_checks(self) -> list[str]:
+        """Sentences about fields that contradict each other."""
+        return []
+
+    @classmethod
+    def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+        """Build from plain data.
+
+        Raises:
+            ConfigError: for unknown keys and values out of range, all of them together.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]
+        problems = []
+        for key in values:
+            if key not in names:
+                near = difflib.get_close_matches(str(key), names, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}."
+                problems.append(f"'{key}' is not a setting of {cls.__name__}: {hint}")
+        try:
+            made = cls(**{k: v for k, v in values.items() if k in names})
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from None
+        if problems:
+            raise ConfigError(problems)
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that ``from_dict`` takes back."""
+        return dataclasses.asdict(self)
+
+
+def _problems(f: dataclasses.Field[Any], value: Any, kind: Any) -> list[str]:
+    options = typing.get_args(kind)
+    if value is None:
+        return [] if type(None) in options else [f"'{f.name}' must not be empty."]
+    wanted = next((o for o in options if o is not type(None)), kind) if options else kind
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        return [f"'{f.name}' must be {_said(wanted)}, not {value!r}."]
+    meta = f.metadata
+    if "choices" in meta and value not in meta["choices"]:
+        return [f"'{f.name}' must be one of {', '.join(meta['choices'])}, not '{value}'."]
+    if "low" in meta:
+        too_low = value <= meta["low"] if meta["above"] else value < meta["low"]
+        if too_low or value > meta["high"] or not math.isfinite(value):
+            return [f"'{f.name}' must lie between {meta['low']:g} and {meta['high']:g}, not {value}."]
+        if meta["multiple"] and value % meta["multiple"]:
+            return [f"'{f.name}' must be a multiple of {meta['multiple']}, not {value}."]
+    return []
+
+
+def _said(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, kind.__name__)
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Settings):
+    """How photos become a dataset."""
+
+    resolution: int = field(default=512, metadata=limits(64, 2048, multiple=8))
+    """Side of the square crops, px."""
+    crop_scale: float = field(default=2.4, metadata=limits(1.2, 6.0))
+    """Side of the crop divided by the longest side of the face box; FaceChain uses 3.286."""
+    trigger: str = "sks"
+    """Word that will name the person in prompts."""
+    subject: str = "person"
+    """Class word after the trigger, e.g. person, man, woman, boy, girl."""
+    max_photos: int = field(default=100, metadata=limits(1, 1000))
+    """Photos kept at most, the best ones."""
+
+    def cross_checks(self) -> list[str]:
+        problems = [f"'{name}' must be a few plain words without commas or brackets, not {value!r}."
+                    for name, value in (("trigger", self.trigger), ("subject", self.subject)) if not plain_words(value)]
+        return problems
+
+
+def plain_words(text: str) -> bool:
+    """True when ``text`` is 1..60 characters that prompt syntax gives no meaning to."""
+    return 0 < len(text.strip()) <= 60 and not set(text) & set(",()[]{}<>:|\\\"\n\r\t")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """How a face LoRA is trained."""
+
+    steps: int = field(default=600, metadata=limits(1, 20000))
+    """Optimizer steps."""
+    rank: int = field(default=16, metadata=limits(1, 256))
+    alpha: float = field(default=16.0, metadata=limits(0, 512, above=True))
+    """The LoRA's output is scaled by alpha / rank."""
+    batch: int = field(default=2, metadata=limits(1, 64))
+    learning_rate: float = field(default=3e-4, metadata=limits(0, 0.1, above=True))
+    warmup: int = field(default=20, metadata=limits(0, 2000))
+    """Steps in which the learning rate rises from 0."""
+    weight_decay: float = field(default=0.01, metadata=limits(0, 1))
+    resolution: int | None = field(default=None, metadata=limits(64, 2048, multiple=8))
+    """Training px; None takes the checkpoint's own."""
+    min_snr_gamma: float = field(default=5.0, metadata=limits(0, 100))
+    """Min-SNR weighting (Hang et al. 2023); 0 switches it off."""
+    face_weight: float = field(default=0.7, metadata=limits(0, 1))
+    """0: every pixel counts the same; 1: only the face mask counts."""
+    flip: bool = False
+    """Mirror at random; faces are not symmetric, so off."""
+    caption_dropout: float = field(default=0.05, metadata=limits(0, 0.9))
+    """Share of samples trained with an empty prompt."""
+    gradient_checkpointing: bool = False
+    """Less memory, about a third more time."""
+    save_every: int = field(default=100, metadata=limits(1, 20000))
+    """Steps between saved states (what resume goes on from)."""
+    preview_every: int = field(default=100, metadata=limits(0, 20000))
+    """Steps between previews; 0 makes none but the last."""
+    previews: int = field(default=4, metadata=limits(0, 16))
+    """Portraits per preview, scored for likeness."""
+    seed: int = field(default=1, metadata=limits(0, SEED_MAX))
+
+
+@dataclass(frozen=True)
+class PortraitConfig(Settings):
+    """How portraits are generated."""
+
+    count: int = field(default=4, metadata=limits(1, 100))
+    steps: int = field(default=25, metadata=limits(1, 200))
+    cfg: float = field(default=6.0, metadata=limits(1, 30))
+    width: int | None = field(default=None, metadata=limits(64, 4096, multiple=8))
+    """px; None takes the checkpoint's own."""
+    height: int | None = field(default=None, metadata=limits(64, 4096, multiple=8))
+    sampler: str = field(default="DPM++ 2M Karras", metadata=choices("DPM++ 2M Karras", "Euler", "Euler a", "DDIM", "UniPC"))
+    seed: int | None = field(default=None, metadata=limits(0, SEED_MAX))
+    """Seed of the first portrait, one more for each next; None draws one."""
+    face_weight: float = field(default=0.9, metadata=limits(0, 2))
+    style_weight: float | None = field(default=None, metadata=limits(0, 2))
+    """None takes the style's own."""
+    batch: int = field(default=2, metadata=limits(1, 32))
+    """Portraits sampled together."""
+    min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
+    """Portraits below are flagged, never dropped."""

@@ -1,0 +1,1 @@
+"""The only place for ``modules.*`` (WebUI), ``backend.*`` (Forge) and ``diffusers``."""

@@ -1,0 +1,190 @@
+"""The ports: what the core needs from face models and hosts. Implementations live in ``vision/`` and ``hosts/``.
+
+Legend: B batch, H, W image px, h, w = H/8, W/8, C channels, L tokens, T train timesteps.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from facechain_ext.faces.types import Embedding, Face, Image
+from facechain_ext.progress import CancelToken, ProgressSink
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Family(str, enum.Enum):
+    """Model families by the topology of their UNet and text encoders."""
+
+    SD1 = "sd1"
+    SD2 = "sd2"
+    SDXL = "sdxl"
+
+
+class Prediction(str, enum.Enum):
+    """What the UNet predicts: the noise, or velocity (Salimans & Ho 2022)."""
+
+    EPS = "eps"
+    V = "v"
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """A face model pack; embeddings of different ``sha256`` are never compared."""
+
+    name: str
+    sha256: str
+    dimension: int
+
+
+class FaceAnalyzer(Protocol):
+    """Finds faces and embeds them."""
+
+    @property
+    def pack(self) -> PackInfo:
+        """Which models answer."""
+        ...
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces in ``image`` (H, W, 3) uint8 RGB, largest first, without embeddings."""
+        ...
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        """The unit-length embedding (D,) of ``face``, which ``detect`` found in ``image``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """The checkpoint a host works with."""
+
+    name: str
+    """File stem."""
+    sha256: str
+    family: Family
+    prediction: Prediction
+    resolution: int
+    """Native px."""
+
+    @property
+    def short_hash(self) -> str:
+        """First 10 hex digits, as the WebUI shows them."""
+        return self.sha256[:10]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conditioning:
+    """Encoded prompts."""
+
+    context: torch.Tensor
+    """(B, 77k, C)."""
+    pooled: torch.Tensor | None = None
+    """(B, P)."""
+    size_ids: torch.Tensor | None = None
+    """(B, 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeight:
+    """A LoRA file and how strongly it acts on the UNet and the text encoder."""
+
+    file: Path
+    unet: float = 1.0
+    text: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRequest:
+    """One batch of pictures to sample; image ``i`` uses ``seeds[i]``."""
+
+    prompt: str
+    negative: str
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler: str
+    loras: tuple[LoraWeight, ...] = field(default=())
+
+
+class TrainSession(Protocol):
+    """A checkpoint opened for training. Everything it changed is put back when its context ends."""
+
+    checkpoint: CheckpointInfo
+    alphas_cumprod: torch.Tensor
+    """(T,) float32, falling."""
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def unet(self) -> torch.nn.Module:
+        """The checkpoint's own UNet module; adapters are injected into it."""
+        ...
+
+    def lora_name(self, module: str) -> str:
+        """kohya's name, e.g. ``lora_unet_mid_block_..._to_q``, of the UNet submodule at path ``module``."""
+        ...
+
+    def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation, each (B, 4, h, w), of the scaled latents of ``images`` (B, 3, H, W) in [-1, 1]."""
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode ``prompts`` with the checkpoint's text encoder(s), without gradient."""
+        ...
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """The UNet's output (B, 4, h, w) for latents ``noisy`` at ``timesteps`` (B,), with gradient."""
+        ...
+
+    def preview(self, request: SamplingRequest, cancel: CancelToken) -> Iterator[Image]:
+        """Sample with the model as it is now, adapters included; restores train flags and RNG."""
+        ...
+
+
+class TrainHost(Protocol):
+    """A host that can open its checkpoint for training."""
+
+    def open_session(self, *, gradient_checkpointing: bool = False) -> AbstractContextManager[TrainSession]:
+        """Open the loaded checkpoint; on exit modules, weights, flags and RNG are what they were.
+
+        Raises:
+            HostError: when the host cannot train now; the message says why.
+        """
+        ...
+
+
+class ImageGenerator(Protocol):
+    """A host that can sample pictures."""
+
+    @property
+    def checkpoint(self) -> CheckpointInfo:
+        """The checkpoint that samples."""
+        ...
+
+    def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Iterator[Image]:
+        """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only."""
+        ...
+
+
+class LoraShelf(Protocol):
+    """Where finished LoRAs go so that the host finds them."""
+
+    def put(self, source: Path, name: str) -> Path:
+        """Copy the LoRA file to the shelf as ``name`` atomically; return where it lies now."""
+        ...
+
+    def find(self, name: str) -> Path | None:
+        """The LoRA called ``name``, or None."""
+        ...
+
+    def remove(self, file: Path) -> None:
+        """Take the LoRA at ``file`` off the shelf."""
+        ...
