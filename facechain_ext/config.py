@@ -32,7 +32,9 @@ class Settings:
     """Base of all settings; subclasses declare fields with ``limits`` or ``choices`` as metadata."""
 
     def __post_init__(self) -> None:
-        problems = [p for f in dataclasses.fields(self) for p in _problems(f, getattr(self, f.name), typing.get_type_hints(type(self))[f.name])]
+        problems = [
+            p for f in dataclasses.fields(self) for p in _problems(f, getattr(self, f.name), typing.get_type_hints(type(self))[f.name])
+        ]
         problems += self.cross_checks() if not problems else []
         if problems:
             raise ConfigError(problems)
@@ -109,14 +111,17 @@ class PrepareConfig(Settings):
     """Photos kept at most, the best ones."""
 
     def cross_checks(self) -> list[str]:
-        problems = [f"'{name}' must be a few plain words without commas or brackets, not {value!r}."
-                    for name, value in (("trigger", self.trigger), ("subject", self.subject)) if not plain_words(value)]
+        problems = [
+            f"'{name}' must be a few plain words without commas or brackets, not {value!r}."
+            for name, value in (("trigger", self.trigger), ("subject", self.subject))
+            if not plain_words(value)
+        ]
         return problems
 
 
 def plain_words(text: str) -> bool:
     """True when ``text`` is 1..60 characters that prompt syntax gives no meaning to."""
-    return 0 < len(text.strip()) <= 60 and not set(text) & set(",()[]{}<>:|\\\"\n\r\t")
+    return 0 < len(text.strip()) <= 60 and not set(text) & set(',()[]{}<>:|\\"\n\r\t')
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def person_name(name: str) -> str:
         raise UserInputError(f"'{clean}' is a name that Windows keeps for a device. Choose another name.")
     letters = all(c in " -_." or unicodedata.category(c)[0] in "LMN" for c in clean)
     if not letters or clean[0] in ".-" or clean[-1] in ". ":
-        raise UserInputError(f"{clean!r} cannot be a person's name: use letters, digits, spaces, '-' and '_', and start with a letter or digit.")
+        raise UserInputError(
+            f"{clean!r} cannot be a person's name: use letters, digits, spaces, '-' and '_', and start with a letter or digit."
+        )
     return clean
 
 
@@ -50,7 +52,9 @@ def storage_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(f"The disk is full, so {what} could not be saved. Free some space and run this again; nothing was half written.") from error
+            raise StorageError(
+                f"The disk is full, so {what} could not be saved. Free some space and run this again; nothing was half written."
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise StorageError(f"The folder for {what} cannot be written. Choose another with --workspace or --out.") from error
         raise
@@ -100,11 +104,15 @@ def read_json(source: Path, schema: int) -> dict[str, Any]:
     try:
         value = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileFormatError(f"{source.name} cannot be read as JSON: {type(error).__name__}. Restore it from a backup or make it anew.") from error
+        raise FileFormatError(
+            f"{source.name} cannot be read as JSON: {type(error).__name__}. Restore it from a backup or make it anew."
+        ) from error
     if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
         raise FileFormatError(f"{source.name} is not one of FaceChain's files (no schema number).")
     if value["schema"] > schema:
-        raise FileFormatError(f"{source.name} was written by a newer FaceChain (schema {value['schema']}, this one knows {schema}). Update FaceChain.")
+        raise FileFormatError(
+            f"{source.name} was written by a newer FaceChain (schema {value['schema']}, this one knows {schema}). Update FaceChain."
+        )
     return value
 
 

@@ -1,0 +1,150 @@
+"""What the use cases take and give back; no torch, so that pages and the API can be built without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareRequest:
+    """Photos (files or folders) to turn into ``person``'s dataset."""
+
+    person: str
+    sources: tuple[Path, ...]
+    config: PrepareConfig = field(default_factory=PrepareConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """A face LoRA to train from ``person``'s dataset."""
+
+    person: str
+    checkpoint: str | None = None
+    """A name from ``Studio.checkpoints()`` or a path; None takes the host's default."""
+    config: TrainConfig = field(default_factory=TrainConfig)
+    resume: bool = False
+    """Go on from the last saved state of the same settings."""
+    out: Path | None = None
+    """A folder that gets a copy of the LoRA."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """One point of a training curve; ``likeness`` only where previews were scored."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    likeness: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished face LoRA."""
+
+    person: str
+    lora: Path
+    steps: int
+    """Optimizer steps done."""
+    seconds: float
+    loss: float
+    """Mean of the last steps."""
+    likeness: float | None
+    """Mean likeness of the final previews, None when none held a face."""
+    stopped_early: bool
+    curve: tuple[LossPoint, ...]
+    previews: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitRequest:
+    """Portraits of ``person`` to generate and rank."""
+
+    person: str
+    checkpoint: str | None = None
+    style: str | None = None
+    """A style's id; None is a plain portrait."""
+    prompt: str = ""
+    """The user's own words, added to style and person."""
+    negative: str = ""
+    config: PortraitConfig = field(default_factory=PortraitConfig)
+    with_lora: bool = True
+    """False leaves the face LoRA out: what the checkpoint does on its own."""
+    out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One generated portrait."""
+
+    file: Path
+    seed: int
+    likeness: float | None
+    """Cosine similarity to the person's mean embedding, -1..1; None without a face."""
+    faces: int
+    rank: int
+    """1 is best."""
+    infotext: str
+    flagged: bool = False
+    """True when no single face was found or likeness is below the wanted minimum."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPortraits:
+    """Portraits, best first."""
+
+    person: str
+    folder: Path
+    sheet: Path
+    report: Path
+    portraits: tuple[Portrait, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceLora:
+    """A face LoRA of a person."""
+
+    name: str
+    file: Path
+    sha256: str
+    family: str
+    checkpoint: str
+    rank: int
+    steps: int
+    likeness: float | None
+    created: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What we keep about one person."""
+
+    name: str
+    trigger: str
+    subject: str
+    photos: int
+    thumbnail: Path | None
+    loras: tuple[FaceLora, ...]
+    portraits: int
+    """Generated pictures kept."""
+    resumable: bool
+    """True when an unfinished training can go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChoice:
+    """A checkpoint the host offers."""
+
+    name: str
+    path: Path
+    note: str
+    """Where it comes from, for people."""
+    default: bool
+    train: TrainConfig
+    """Settings that suit it."""
+    portrait: PortraitConfig
+    prepare: PrepareConfig

@@ -1,0 +1,151 @@
+"""The use cases behind one object: what the CLI, the pages and the API call. The composition root wires it to a host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from facechain_ext.errors import UserInputError
+from facechain_ext.ports import FaceAnalyzer, ImageGenerator, TrainHost
+from facechain_ext.progress import CancelToken, ProgressSink, silent
+from facechain_ext.services.jobs import Job, JobRunner
+from facechain_ext.services.requests import (
+    CheckpointChoice,
+    Person,
+    PortraitRequest,
+    PrepareRequest,
+    RankedPortraits,
+    TrainRequest,
+    TrainResult,
+)
+from facechain_ext.workspace import Workspace
+
+if TYPE_CHECKING:
+    from facechain_ext.faces.types import Preparation
+    from facechain_ext.styles.catalog import Style
+
+
+class Host(TrainHost, ImageGenerator, Protocol):
+    """A host that trains and samples with one checkpoint."""
+
+
+class Checkpoints(Protocol):
+    """The checkpoints a host offers."""
+
+    def choices(self) -> Sequence[CheckpointChoice]:
+        """All of them, the default first."""
+        ...
+
+    def open(self, choice: str | None) -> Host:
+        """The host for a checkpoint by name or path; None is the default. Opening twice gives the same object.
+
+        Raises:
+            FileFormatError: when it is not a checkpoint we can work with.
+        """
+        ...
+
+    def find(self, choice: str | None) -> CheckpointChoice:
+        """The choice by name or path, without loading it."""
+        ...
+
+
+class Studio:
+    """Photos in, face LoRA trained, portraits out. Heavy modules load with the first use case that needs them."""
+
+    def __init__(self, workspace: Workspace, analyzer: Callable[[], FaceAnalyzer], checkpoints: Checkpoints) -> None:
+        self.workspace = workspace
+        self.jobs = JobRunner()
+        self._analyzer = analyzer
+        self._checkpoints = checkpoints
+
+    @property
+    def analyzer(self) -> FaceAnalyzer:
+        """The face models in use."""
+        return self._analyzer()
+
+    def checkpoints(self) -> Sequence[CheckpointChoice]:
+        """Checkpoints to train on and generate with, the default first."""
+        return self._checkpoints.choices()
+
+    def checkpoint(self, choice: str | None) -> CheckpointChoice:
+        """One of them by name or path; None is the default."""
+        return self._checkpoints.find(choice)
+
+    def styles(self) -> Sequence[Style]:
+        """Our catalogue and the user's own styles."""
+        from facechain_ext.styles.catalog import load_styles
+
+        return load_styles(self.workspace.styles)
+
+    def prepare(self, request: PrepareRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Preparation:
+        """Turn photos into the person's dataset.
+
+        Raises:
+            UserInputError: when no photo can be used; the verdicts are in its ``verdicts``. An older dataset stays as it was.
+        """
+        from facechain_ext.services.prepare_person import prepare_person
+
+        return prepare_person(request, self.workspace, self.analyzer, on_progress, cancel or CancelToken())
+
+    def train(self, request: TrainRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> TrainResult:
+        """Train a face LoRA from the person's dataset; the earlier LoRA stays until the new one is complete."""
+        from facechain_ext.services.train_person import train_person
+
+        self.workspace.existing_person(request.person)
+        host = self._checkpoints.open(request.checkpoint)
+        return train_person(request, self.workspace, host, self.analyzer, on_progress, cancel or CancelToken())
+
+    def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
+        """Generate portraits, score each against the person's photos, best first."""
+        from facechain_ext.services.portraits import make_portraits
+
+        self.workspace.existing_person(request.person)
+        host = self._checkpoints.open(request.checkpoint)
+        return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+
+    def people(self) -> list[Person]:
+        """Everyone stored."""
+        from facechain_ext.services.people import list_people
+
+        return list_people(self.workspace)
+
+    def person(self, name: str) -> Person:
+        """One of them."""
+        from facechain_ext.services.people import show_person
+
+        return show_person(self.workspace, name)
+
+    def delete_person(self, name: str) -> int:
+        """Delete everything kept about the person, copies of the LoRA elsewhere included; return the number of files."""
+        from facechain_ext.services.people import delete_person
+
+        folder = self.workspace.existing_person(name)
+        busy = next((j for j in self.jobs.jobs() if j.active and j.person == folder.name), None)
+        if busy is not None:
+            raise UserInputError(f"A {busy.kind} job of '{folder.name}' is under way. Cancel it, then delete.")
+        self.jobs.forget(folder.name)
+        return delete_person(self.workspace, name)
+
+    def export_person(self, name: str, target: Path, *, photos: bool = False) -> Path:
+        """Write LoRA and settings (and the prepared photos) as one zip file ``target``."""
+        from facechain_ext.services.people import export_person
+
+        return export_person(self.workspace, name, target, photos=photos)
+
+    def submit_prepare(self, request: PrepareRequest) -> Job:
+        """``prepare`` as a background job."""
+        name = self.workspace.person(request.person).name
+        return self.jobs.submit("prepare", name, lambda sink, token: self.prepare(request, sink, token))
+
+    def submit_train(self, request: TrainRequest) -> Job:
+        """``train`` as a background job; mistakes that can be seen at once are raised at once."""
+        name = self.workspace.existing_person(request.person).name
+        self.checkpoint(request.checkpoint)
+        return self.jobs.submit("train", name, lambda sink, token: self.train(request, sink, token))
+
+    def submit_portraits(self, request: PortraitRequest) -> Job:
+        """``portraits`` as a background job; mistakes that can be seen at once are raised at once."""
+        name = self.workspace.existing_person(request.person).name
+        self.checkpoint(request.checkpoint)
+        return self.jobs.submit("portraits", name, lambda sink, token: self.portraits(request, sink, token))

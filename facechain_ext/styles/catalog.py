@@ -1,0 +1,90 @@
+"""The style catalogue: looks as JSON files, ours and the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facechain_ext.errors import FileFormatError, UserInputError
+from facechain_ext.workspace import read_json
+
+SCHEMA = 1
+SHIPPED = Path(__file__).parent.parent / "data" / "styles"
+PERSON = "{person}"
+ALLOWED = {"schema", "id", "name", "category", "prompt", "negative", "lora", "weight", "family", "licence", "source"}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One look. ``prompt`` holds ``{person}`` exactly once, where trigger and class word go."""
+
+    id: str
+    name: str
+    category: str
+    prompt: str
+    negative: str = ""
+    lora: str | None = None
+    """File stem of a style LoRA; None is prompt-only."""
+    weight: float = 0.5
+    """The style LoRA's weight, 0..2."""
+    family: str | None = None
+    licence: str = "Apache-2.0"
+    source: str = "FaceChain for WebUI"
+
+
+def read_style(file: Path) -> Style:
+    """Read one style.
+
+    Raises:
+        FileFormatError: naming the file and what is wrong with it.
+    """
+    data = read_json(file, SCHEMA)
+    problems = _problems(data)
+    if problems:
+        raise FileFormatError(f"The style file {file.name} cannot be used: {' '.join(problems)}")
+    return Style(**{k: v for k, v in data.items() if k != "schema"})
+
+
+def _problems(data: dict[str, Any]) -> list[str]:
+    problems = [f"'{key}' is not known." for key in data if key not in ALLOWED]
+    for key in ("id", "name", "category", "prompt"):
+        if not isinstance(data.get(key), str) or not data[key].strip():
+            problems.append(f"'{key}' must be text.")
+    problems += [f"'{key}' must be text." for key in ("negative", "licence", "source") if not isinstance(data.get(key, ""), str)]
+    problems += [f"'{key}' must be text or null." for key in ("lora", "family") if not isinstance(data.get(key), (str, type(None)))]
+    if not problems and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", data["id"]):
+        problems.append("'id' must be lower-case letters, digits and '-'.")
+    if not problems and data["prompt"].count(PERSON) != 1:
+        problems.append(f"'prompt' must hold {PERSON} exactly once.")
+    weight = data.get("weight", 0.5)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 2:
+        problems.append("'weight' must be a number between 0 and 2.")
+    lora = data.get("lora")
+    if isinstance(lora, str) and Path(lora).name != lora:
+        problems.append("'lora' must be a file name without folders.")
+    return problems
+
+
+def load_styles(own: Path | None = None) -> list[Style]:
+    """Shipped styles, then those in the folder ``own``; a style of the user's replaces a shipped one of the same id."""
+    styles: dict[str, Style] = {}
+    for folder in (SHIPPED, own):
+        for file in sorted(folder.glob("*.json")) if folder and folder.is_dir() else []:
+            style = read_style(file)
+            styles[style.id] = style
+    return list(styles.values())
+
+
+def find_style(styles: Sequence[Style], wanted: str) -> Style:
+    """The style with id or name ``wanted``.
+
+    Raises:
+        UserInputError: listing what there is.
+    """
+    for style in styles:
+        if wanted.casefold() in (style.id, style.name.casefold()):
+            return style
+    raise UserInputError(f"There is no style '{wanted}'. Known styles: {', '.join(s.id for s in styles)}.")

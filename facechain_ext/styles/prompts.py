@@ -1,0 +1,36 @@
+"""Prompt composition: style, person and the user's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facechain_ext.styles.catalog import PERSON, Style
+
+PLAIN = Style("plain", "Plain portrait", "basic", "photo of {person}")
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedPrompt:
+    """The two prompts that go to the sampler."""
+
+    positive: str
+    negative: str
+
+
+def compose(style: Style | None, person_words: str, own: str = "", own_negative: str = "") -> ComposedPrompt:
+    """Put ``person_words`` (trigger and class word) into the style and add the user's words behind it.
+
+    When the user's words hold ``{person}`` themselves, the style follows them instead.
+    """
+    style = style or PLAIN
+    own = own.strip().strip(",").strip()
+    if PERSON in own:
+        rest = style.prompt.replace(PERSON, "").strip(" ,") if style is not PLAIN else ""
+        positive = _joined(own.replace(PERSON, person_words), rest)
+    else:
+        positive = _joined(style.prompt.replace(PERSON, person_words), own)
+    return ComposedPrompt(positive, _joined(style.negative, own_negative.strip().strip(",").strip()))
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(p for p in parts if p)
