@@ -210,6 +210,11 @@ def _stranger(seen: _Seen, likeness: float | None, several: bool) -> PhotoVerdic
     if several:
         text = f"None of the {len(seen.candidates)} faces is the person of the other photos. Leave this photo out."
         return PhotoVerdict(seen.file, False, (Reason.SEVERAL_PEOPLE, Reason.DIFFERENT_PERSON), (text, text), quality, likeness)
+    # A blurred or dark face looks like nobody: what is wrong with the photo is truer than "somebody else".
+    wrong = faults(seen.candidates[0].measures)
+    if wrong:
+        reasons, sentences = tuple(r for r, _ in wrong), tuple(t for _, t in wrong)
+        return PhotoVerdict(seen.file, False, reasons, sentences, quality, likeness)
     text = "This face is not the person of the other photos. Leave it out, or prepare this person under another name."
     return PhotoVerdict(seen.file, False, (Reason.DIFFERENT_PERSON,), (text,), quality, likeness)
 
