@@ -6,7 +6,7 @@ Legend: B batch, H, W image px, h, w = H/8, W/8, C channels, L tokens, T train t
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +128,8 @@ class TrainSession(Protocol):
         """The checkpoint's own UNet module; adapters are injected into it."""
         ...
 
-    def lora_name(self, module: str) -> str:
-        """kohya's name, e.g. ``lora_unet_mid_block_..._to_q``, of the UNet submodule at path ``module``."""
+    def lora_targets(self) -> Mapping[str, str]:
+        """UNet submodule path -> kohya's name (``lora_unet_…``) for every module a face LoRA adapts."""
         ...
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,7 +144,7 @@ class TrainSession(Protocol):
         """The UNet's output (B, 4, h, w) for latents ``noisy`` at ``timesteps`` (B,), with gradient."""
         ...
 
-    def preview(self, request: SamplingRequest, cancel: CancelToken) -> Iterator[Image]:
+    def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """Sample with the model as it is now, adapters included; restores train flags and RNG."""
         ...
 
@@ -169,7 +169,7 @@ class ImageGenerator(Protocol):
         """The checkpoint that samples."""
         ...
 
-    def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Iterator[Image]:
+    def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
         """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only."""
         ...
 

@@ -48,6 +48,16 @@ class Progress:
         return min(1.0, self.step / self.total) if self.total > 0 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """One point of a training curve; ``likeness`` only where previews were scored."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    likeness: float | None = None
+
+
 ProgressSink = Callable[[Progress], None]
 
 

@@ -1,0 +1,1 @@
+"""Commands of the ``facechain`` program; composition roots."""

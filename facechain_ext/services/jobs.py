@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facechain_ext.errors import Cancelled, FaceChainError, UserInputError
-from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
-from facechain_ext.services.requests import LossPoint
+from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSink, Stage
 
 log = logging.getLogger(__name__)
 

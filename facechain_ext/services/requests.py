@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
+from facechain_ext.progress import LossPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,6 @@ class TrainRequest:
     """Go on from the last saved state of the same settings."""
     out: Path | None = None
     """A folder that gets a copy of the LoRA."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossPoint:
-    """One point of a training curve; ``likeness`` only where previews were scored."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    likeness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The host that needs no WebUI: diffusers loading single-file checkpoints offline."""

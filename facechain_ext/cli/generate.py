@@ -1,0 +1,107 @@
+"""``facechain generate`` and ``facechain demo``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facechain_ext.cli.context import interruptible, make_studio
+from facechain_ext.cli.output import Output, duration
+from facechain_ext.config import PortraitConfig
+from facechain_ext.errors import UserInputError
+from facechain_ext.services.requests import PortraitRequest, RankedPortraits
+
+
+def generate(
+    person: Annotated[str, typer.Option("--person", help="Whose portraits.", show_default=False)],
+    base: Annotated[str | None, typer.Option(help="Checkpoint: a name from 'models list', or a .safetensors file.")] = None,
+    style: Annotated[str | None, typer.Option(help="A style from 'styles list'.")] = None,
+    prompt: Annotated[str, typer.Option(help="Your own words, added to style and person; {person} marks the person's place.")] = "",
+    negative: Annotated[str, typer.Option(help="What the portraits should not show.")] = "",
+    count: Annotated[int | None, typer.Option(help="Portraits to generate; all are kept, the most alike first.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first portrait; drawn when not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, px.")] = None,
+    face_weight: Annotated[float | None, typer.Option(help="Weight of the face LoRA, 0 to 2.")] = None,
+    style_weight: Annotated[float | None, typer.Option(help="Weight of the style's LoRA, 0 to 2.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler, with the WebUI's names.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Generate portraits, measure their likeness and put the best first."""
+    output = Output(as_json=as_json)
+    studio = make_studio(output)
+    given: dict[str, Any] = {
+        "count": count,
+        "seed": seed,
+        "steps": steps,
+        "cfg": cfg,
+        "face_weight": face_weight,
+        "style_weight": style_weight,
+        "sampler": sampler,
+        **parse_size(size),
+    }
+    values = studio.checkpoint(base).portrait.to_dict() | {k: v for k, v in given.items() if v is not None}
+    request = PortraitRequest(person, base, style, prompt, negative, PortraitConfig.from_dict(values), out=out)
+    with interruptible(output, keeps=False) as token, output.live() as live:
+        result = studio.portraits(request, live, token)
+    for portrait in result.portraits:
+        likeness = f"{portrait.likeness:.3f}" if portrait.likeness is not None else "no face"
+        output.say(
+            f"  {portrait.rank:2d}  likeness {likeness}  seed {portrait.seed}  {portrait.file.name}{'  (flagged)' if portrait.flagged else ''}"
+        )
+    output.say(f"Contact sheet: {result.sheet}")
+    output.result(report(result))
+
+
+def parse_size(text: str | None) -> dict[str, int]:
+    """``512x768`` -> width and height.
+
+    Raises:
+        UserInputError: when it is not of that form.
+    """
+    if text is None:
+        return {}
+    match = re.fullmatch(r"(\d{2,5})[xX×](\d{2,5})", text.strip())
+    if match is None:
+        raise UserInputError(f"The size '{text}' must be WIDTHxHEIGHT, for example 512x768.")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+def report(result: RankedPortraits) -> dict[str, object]:
+    """The command's JSON."""
+    images = [{"file": str(p.file), "seed": p.seed, "likeness": p.likeness, "rank": p.rank, "flagged": p.flagged} for p in result.portraits]
+    return {"person": result.person, "images": images, "sheet": str(result.sheet), "report": str(result.report)}
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheet, LoRA and portraits.")] = Path("demo"),
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; fewer are quicker and less alike.")] = None,
+    count: Annotated[int, typer.Option(help="Portraits.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """The whole main job on one person of the ORL face database, who the embedded checkpoint has never seen."""
+    from facechain_ext.services.demo import run_demo
+
+    output = Output(as_json=as_json)
+    studio = make_studio(output)
+    with interruptible(output, keeps=True) as token, output.live() as live:
+        result = run_demo(studio, out, steps, count, live, token)
+    before = "no face" if result.likeness_before is None else f"{result.likeness_before:.2f}"
+    after = "no face" if result.likeness_after is None else f"{result.likeness_after:.2f}"
+    output.say(f"Likeness to photos the training never saw: {before} before, {after} after ({duration(result.seconds)}).")
+    output.say(f"LoRA: {result.lora}")
+    output.say(f"Contact sheet: {result.sheet}")
+    output.result(
+        {
+            "lora": str(result.lora),
+            "sheet": str(result.sheet),
+            "likeness_before": result.likeness_before,
+            "likeness_after": result.likeness_after,
+            "seconds": round(result.seconds, 1),
+        }
+    )

@@ -1,0 +1,83 @@
+"""``facechain``: the command line. One module per group of commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facechain_ext import __version__
+from facechain_ext.cli import generate, people, prepare, serve, system, train
+from facechain_ext.cli.context import OPTIONS
+from facechain_ext.errors import FaceChainError
+
+app = typer.Typer(
+    name="facechain",
+    help="Photos of a person in, a face LoRA trained, ranked portraits out. Photos never leave this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("generate")(generate.generate)
+app.add_typer(people.app, name="people")
+app.add_typer(system.styles_app, name="styles")
+app.add_typer(system.models_app, name="models")
+app.command("doctor")(system.doctor)
+app.command("app")(serve.serve)
+app.command("demo")(generate.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    workspace: Annotated[
+        Path | None,
+        typer.Option("--workspace", envvar="FACECHAIN_HOME", help="Folder for everything FaceChain keeps.", show_default=False),
+    ] = None,
+    pack: Annotated[str | None, typer.Option(help="Face model pack to use.", show_default="yunet_sface, shipped")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of every command."""
+    OPTIONS.workspace, OPTIONS.debug, OPTIONS.pack = workspace, debug, pack
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+
+
+def run() -> None:
+    """Run the command line: exit code 0 is well, 2 the user's mistake, 1 ours, 130 cancelled."""
+    # The models this needs are shipped; without these, libraries would try their hubs first.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    for stream in (sys.stdout, sys.stderr):
+        # A console in another code page must not end the program over a person's name.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except FaceChainError as error:
+        if OPTIONS.debug:
+            raise
+        typer.echo(f"{error}", err=True)
+        sys.exit(error.exit_code)
+    except MemoryError:
+        typer.echo("The computer's memory ran out. Close other programs, or use a smaller checkpoint or resolution.", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except Exception as error:  # the command line is an entry point: people get a sentence
+        if OPTIONS.debug:
+            raise
+        typer.echo(f"Something unexpected went wrong ({type(error).__name__}: {error}). Run again with --debug for details.", err=True)
+        sys.exit(1)

@@ -1,0 +1,70 @@
+"""``facechain prepare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facechain_ext.cli.context import interruptible, make_studio
+from facechain_ext.cli.output import Output
+from facechain_ext.config import PrepareConfig
+from facechain_ext.faces.types import Preparation
+from facechain_ext.services.requests import PrepareRequest
+
+
+def prepare(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
+    person: Annotated[str, typer.Option("--person", help="The person's name.", show_default=False)],
+    base: Annotated[str | None, typer.Option(help="Checkpoint to prepare for (sets the crop size).")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the crops, px; the checkpoint's own by default.")] = None,
+    trigger: Annotated[str | None, typer.Option(help="Word that will name the person in prompts.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Class word: person, man, woman, boy, girl.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check photos, crop the person's face and write the dataset."""
+    from facechain_ext.services.prepare_person import NoUsablePhoto
+
+    output = Output(as_json=as_json)
+    studio = make_studio(output)
+    chosen = {"resolution": resolution, "trigger": trigger, "subject": subject}
+    values = studio.checkpoint(base).prepare.to_dict() | {k: v for k, v in chosen.items() if v is not None}
+    request = PrepareRequest(person, tuple(photos), PrepareConfig.from_dict(values))
+    with interruptible(output, keeps=False) as token:
+        try:
+            with output.live() as live:
+                result = studio.prepare(request, live, token)
+        except NoUsablePhoto as error:
+            show(output, error.preparation)
+            output.result(report(person, error.preparation))
+            raise
+    show(output, result)
+    output.result(report(studio.workspace.person(person).name, result))
+
+
+def show(output: Output, result: Preparation) -> None:
+    """A line for each photo, then advice."""
+    for verdict in result.verdicts:
+        mark = "ok      " if verdict.accepted else "rejected"
+        score = f"{verdict.quality:4.2f}" if verdict.accepted else "    "
+        output.say(f"  {mark} {score}  {verdict.file}  {' '.join(verdict.sentences)}".rstrip())
+    used = sum(v.accepted for v in result.verdicts)
+    output.say(f"{used} of {len(result.verdicts)} photos can be used.")
+    for sentence in result.advice:
+        output.say(sentence)
+
+
+def report(person: str, result: Preparation) -> dict[str, object]:
+    """The command's JSON."""
+    photos = [
+        {
+            "file": v.file,
+            "accepted": v.accepted,
+            "reasons": [r.value for r in v.reasons],
+            "sentences": list(v.sentences),
+            "quality": round(v.quality, 4),
+        }
+        for v in result.verdicts
+    ]
+    return {"person": person, "accepted": sum(v.accepted for v in result.verdicts), "photos": photos, "advice": list(result.advice)}

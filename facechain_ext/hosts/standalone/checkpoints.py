@@ -1,0 +1,73 @@
+"""The checkpoints standalone FaceChain offers: the embedded one, and files the user put into the workspace or names by path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facechain_ext.errors import UserInputError
+from facechain_ext.hosts.standalone.inspection import inspect
+from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.services.requests import CheckpointChoice
+from facechain_ext.workspace import Workspace
+
+if TYPE_CHECKING:
+    from facechain_ext.hosts.standalone.host import StandaloneHost
+
+SHIPPED = Path(__file__).parents[2] / "data" / "checkpoints"
+
+
+class StandaloneCheckpoints:
+    """Implements ``Checkpoints``; keeps one checkpoint in memory at a time."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._open: tuple[Path, StandaloneHost] | None = None
+        self._lock = threading.Lock()
+
+    def choices(self) -> Sequence[CheckpointChoice]:
+        """The user's checkpoints and the embedded one, which is the default."""
+        shipped = sorted(SHIPPED.glob("*.safetensors"))
+        own = sorted(self._workspace.checkpoints.glob("*.safetensors")) if self._workspace.checkpoints.is_dir() else []
+        return [_choice(file, default=i == 0) for i, file in enumerate([*shipped, *own])]
+
+    def find(self, choice: str | None) -> CheckpointChoice:
+        """The checkpoint called ``choice``, or at that path; None is the default.
+
+        Raises:
+            UserInputError: when there is no such name.
+            FileFormatError: when the file is not a checkpoint we can work with.
+        """
+        known = self.choices()
+        if choice is None:
+            if not known:
+                raise UserInputError("There is no checkpoint. Name a .safetensors file with --base.")
+            found = known[0]
+        else:
+            named = next((c for c in known if choice == c.name), None)
+            looks_like_path = Path(choice).suffix != "" or "/" in choice or "\\" in choice
+            if named is None and not looks_like_path:
+                raise UserInputError(
+                    f"There is no checkpoint called '{choice}'. Known: {', '.join(c.name for c in known)}; or give the path of a .safetensors file."
+                )
+            found = named or _choice(Path(choice).expanduser(), default=False)
+        inspect(found.path)
+        return found
+
+    def open(self, choice: str | None) -> StandaloneHost:
+        """The host of a checkpoint; the one opened before is dropped when it is another."""
+        from facechain_ext.hosts.standalone.host import StandaloneHost
+
+        path = self.find(choice).path.resolve()
+        with self._lock:
+            if self._open is None or self._open[0] != path:
+                self._open = None
+                self._open = (path, StandaloneHost(path))
+            return self._open[1]
+
+
+def _choice(file: Path, *, default: bool) -> CheckpointChoice:
+    sidecar = read_sidecar(file)
+    return CheckpointChoice(file.stem, file, sidecar.note, default, sidecar.train, sidecar.portrait, sidecar.prepare)

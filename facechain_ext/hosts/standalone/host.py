@@ -1,0 +1,136 @@
+"""The standalone host: one checkpoint, opened for training or sampling."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from facechain_ext.faces.types import Image
+from facechain_ext.hosts.standalone.heap import keep_heap
+from facechain_ext.hosts.standalone.inspection import checkpoint_info
+from facechain_ext.hosts.standalone.loading import Parts, load
+from facechain_ext.hosts.standalone.prompts import encode
+from facechain_ext.hosts.standalone.sampling import sample
+from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.lora.files import check_family, read_lora
+from facechain_ext.lora.merge import merged
+from facechain_ext.lora.naming import text_encoder_targets, unet_targets
+from facechain_ext.ports import CheckpointInfo, Conditioning, SamplingRequest
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+
+
+class StandaloneSession:
+    """Implements ``TrainSession`` on a diffusers checkpoint."""
+
+    def __init__(self, parts: Parts, checkpoint: CheckpointInfo) -> None:
+        self._parts = parts
+        self.checkpoint = checkpoint
+        self.device, self.dtype = parts.device, parts.dtype
+        config = parts.scheduler_config
+        betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, config["num_train_timesteps"]) ** 2
+        self.alphas_cumprod = torch.cumprod(1 - betas, 0).to(parts.device)
+
+    @property
+    def unet(self) -> torch.nn.Module:
+        """The UNet itself."""
+        return self._parts.unet
+
+    def lora_targets(self) -> Mapping[str, str]:
+        """kohya's 192 UNet modules by path."""
+        return unet_targets(self._parts.unet, self.checkpoint.family)
+
+    def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``TrainSession``."""
+        vae = self._parts.vae
+        with torch.no_grad():
+            latents = vae.encode(images.to(self.device, torch.float32)).latent_dist
+        scale = vae.config["scaling_factor"]
+        return latents.mean * scale, latents.std * scale
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """See ``TrainSession``."""
+        return Conditioning(encode(self._parts, prompts))
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """See ``TrainSession``."""
+        return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
+
+    def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
+        """See ``TrainSession``."""
+        flags = [(m, m.training) for m in self._parts.unet.modules()]
+        self._parts.unet.eval()
+        try:
+            yield from sample(self._parts, request, cancel)
+        finally:
+            for module, training in flags:
+                module.training = training
+
+
+class StandaloneHost:
+    """Implements ``TrainHost`` and ``ImageGenerator``; loads the checkpoint at first use."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._sidecar = read_sidecar(file)
+        self._info = checkpoint_info(file, self._sidecar.resolution)
+        self._parts: Parts | None = None
+        # Training and sampling both change the one model for a while, so they take turns.
+        self._lock = threading.RLock()
+
+    @property
+    def checkpoint(self) -> CheckpointInfo:
+        """The checkpoint's family, hash and native size."""
+        return self._info
+
+    def parts(self) -> Parts:
+        """The loaded checkpoint."""
+        with self._lock:
+            if self._parts is None:
+                keep_heap()
+                self._parts = load(self._file, self._sidecar)
+            return self._parts
+
+    @contextlib.contextmanager
+    def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[StandaloneSession]:
+        """See ``TrainHost``."""
+        with self._lock:
+            parts = self.parts()
+            rng = torch.get_rng_state()
+            if gradient_checkpointing:
+                # Non-reentrant, because with a frozen base the reentrant kind finds no input that needs a gradient.
+                parts.unet.enable_gradient_checkpointing()
+            parts.unet.train(gradient_checkpointing)
+            try:
+                yield StandaloneSession(parts, self._info)
+            finally:
+                if gradient_checkpointing:
+                    parts.unet.disable_gradient_checkpointing()
+                parts.unet.eval()
+                torch.set_rng_state(rng)
+
+    def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
+        """See ``ImageGenerator``.
+
+        Raises:
+            FileFormatError: for a LoRA of another family.
+        """
+        with self._lock, contextlib.ExitStack() as stack:
+            parts = self.parts()
+            if request.loras:
+                family = self._info.family
+                loras = [(read_lora(w.file), w) for w in request.loras]
+                for lora, _ in loras:
+                    check_family(lora, family)
+                unet = {name: parts.unet.get_submodule(path) for path, name in unet_targets(parts.unet, family, every=True).items()}
+                text = {name: parts.text_encoder.get_submodule(path) for path, name in text_encoder_targets(parts.text_encoder).items()}
+                stack.enter_context(merged(unet, [(lora, w.unet) for lora, w in loras]))
+                stack.enter_context(merged(text, [(lora, w.text) for lora, w in loras]))
+
+            def on_step(step: int, total: int) -> None:
+                on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
+
+            yield from sample(parts, request, cancel, on_step)

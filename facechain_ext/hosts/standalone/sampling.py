@@ -1,0 +1,63 @@
+"""Sampling with diffusers' schedulers: classifier-free guidance, one CPU noise stream per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import torch
+
+from facechain_ext.faces.types import Image
+from facechain_ext.hosts.standalone.loading import Parts
+from facechain_ext.hosts.standalone.prompts import encode, matched
+from facechain_ext.ports import SamplingRequest
+from facechain_ext.progress import CancelToken
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "Euler": ("EulerDiscreteScheduler", {}),
+    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "DDIM": ("DDIMScheduler", {}),
+    "UniPC": ("UniPCMultistepScheduler", {}),
+}
+OnStep = Callable[[int, int], None]
+
+
+def sample(parts: Parts, request: SamplingRequest, cancel: CancelToken, on_step: OnStep | None = None) -> Generator[Image, None, None]:
+    """Yield one image (H, W, 3) uint8 for each of the request's seeds, which are sampled as one batch.
+
+    Picture i depends on its own seed only: the noise comes from a CPU generator of that seed on every device.
+    """
+    import diffusers
+
+    kind, options = SCHEDULERS[request.sampler]
+    scheduler = getattr(diffusers, kind).from_config(parts.scheduler_config, **options)
+    scheduler.set_timesteps(request.steps, device=parts.device)
+    streams = [torch.Generator().manual_seed(seed) for seed in request.seeds]
+    shape = (1, 4, request.height // 8, request.width // 8)
+    latents = torch.cat([torch.randn(shape, generator=g) for g in streams]).to(parts.device)
+    latents = latents * scheduler.init_noise_sigma
+    with torch.no_grad():
+        wanted, unwanted = matched(encode(parts, [request.prompt]), encode(parts, [request.negative]))
+        many = len(request.seeds)
+        context = torch.cat([unwanted.expand(many, -1, -1), wanted.expand(many, -1, -1)])
+        extra = {"generator": streams} if "generator" in scheduler.step.__code__.co_varnames else {}
+        for i, t in enumerate(scheduler.timesteps):
+            cancel.raise_if_cancelled()
+            scaled = scheduler.scale_model_input(torch.cat([latents, latents]), t).to(parts.dtype)
+            without, with_ = parts.unet(scaled, t, encoder_hidden_states=context.to(parts.dtype)).sample.float().chunk(2)
+            latents = scheduler.step(without + request.cfg * (with_ - without), t, latents, **extra).prev_sample
+            if on_step is not None:
+                on_step(i + 1, request.steps)
+    for latent in latents:
+        cancel.raise_if_cancelled()
+        yield decode(parts, latent)
+
+
+def decode(parts: Parts, latent: torch.Tensor) -> Image:
+    """One latent (4, h, w) to an image (8h, 8w, 3) uint8."""
+    with torch.no_grad():
+        pixels = parts.vae.decode(latent[None].float() / parts.vae.config["scaling_factor"]).sample[0]
+    image = pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

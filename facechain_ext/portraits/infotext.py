@@ -1,0 +1,62 @@
+"""Generation parameters as the WebUI writes them into PNGs, so that its "PNG Info" and "Paste" read ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image as PilImage
+from PIL import PngImagePlugin
+
+from facechain_ext.faces.types import Image
+from facechain_ext.ports import CheckpointInfo, LoraWeight, SamplingRequest
+from facechain_ext.workspace import atomic_path
+
+KEY = "parameters"
+
+
+def lora_tags(loras: Sequence[LoraWeight]) -> str:
+    """``<lora:NAME:TEXT:UNET>`` for each, the form the WebUI's prompt takes."""
+    return "".join(
+        f" <lora:{w.file.stem}:{w.text:g}:{w.unet:g}>" if w.text != w.unet else f" <lora:{w.file.stem}:{w.unet:g}>" for w in loras
+    )
+
+
+def infotext(request: SamplingRequest, index: int, checkpoint: CheckpointInfo, extra: dict[str, str]) -> str:
+    """The parameters of image ``index`` of ``request``; ``extra`` comes last, in order."""
+    lines = [request.prompt + lora_tags(request.loras)]
+    if request.negative:
+        lines.append(f"Negative prompt: {request.negative}")
+    sampler, schedule = request.sampler.removesuffix(" Karras"), "Karras" if request.sampler.endswith(" Karras") else None
+    fields = {
+        "Steps": str(request.steps),
+        "Sampler": sampler,
+        **({"Schedule type": schedule} if schedule else {}),
+        "CFG scale": f"{request.cfg:g}",
+        "Seed": str(request.seeds[index]),
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": checkpoint.short_hash,
+        "Model": checkpoint.name,
+        **extra,
+    }
+    lines.append(", ".join(f"{k}: {_quoted(v)}" for k, v in fields.items()))
+    return "\n".join(lines)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', "'") + '"' if re.search(r"[,:\n]", value) else value
+
+
+def save_png(image: Image, file: Path, text: str) -> None:
+    """Write ``image`` as PNG whose only metadata is ``text``, whole or not at all."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, text) if not text.isascii() else info.add_text(KEY, text)
+    with atomic_path(file, "a portrait") as temporary:
+        PilImage.fromarray(image).save(temporary, "PNG", pnginfo=info)
+
+
+def read_infotext(file: Path) -> str:
+    """The parameters in a PNG, empty when there are none."""
+    with PilImage.open(file) as image:
+        return str(image.info.get(KEY, ""))

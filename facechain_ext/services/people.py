@@ -1,0 +1,107 @@
+"""Use cases: who is stored, what we keep about them, export, and deletion of everything."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from facechain_ext.errors import StorageError
+from facechain_ext.services.requests import FaceLora, Person
+from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, read_json, remove_tree, write_json
+
+SCHEMA = 1
+
+
+def read_card(folder: PersonFolder) -> dict[str, Any]:
+    """``person.json`` as plain data, or a fresh one."""
+    if folder.card.exists():
+        return read_json(folder.card, SCHEMA)
+    return {"schema": SCHEMA, "name": folder.name, "trigger": "", "subject": "", "loras": [], "outside": []}
+
+
+def write_card(folder: PersonFolder, card: dict[str, Any]) -> None:
+    """Write ``person.json``, whole or not at all."""
+    write_json(folder.card, card, "the person's card")
+
+
+def note_outside(folder: PersonFolder, file: Path) -> None:
+    """Remember a file we wrote outside the workspace, with its hash, so that deletion finds it."""
+    card = read_card(folder)
+    entries = [e for e in card["outside"] if e["file"] != str(file)]
+    card["outside"] = [*entries, {"file": str(file), "sha256": sha256(file)}]
+    write_card(folder, card)
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of the file's bytes, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def show_person(workspace: Workspace, name: str) -> Person:
+    """What we keep about ``name``.
+
+    Raises:
+        UserInputError: when there is no such person.
+    """
+    return _person(workspace.existing_person(name))
+
+
+def list_people(workspace: Workspace) -> list[Person]:
+    """Everyone stored."""
+    return [_person(PersonFolder(workspace.people_root / name, name)) for name in workspace.people()]
+
+
+def _person(folder: PersonFolder) -> Person:
+    card = read_card(folder)
+    crops = sorted(folder.dataset.glob("[0-9]*.png"))
+    return Person(
+        name=folder.name,
+        trigger=card["trigger"],
+        subject=card["subject"],
+        photos=len(crops),
+        thumbnail=crops[0] if crops else None,
+        loras=tuple(FaceLora(**{**e, "file": folder.loras / f"{e['name']}.safetensors"}) for e in card["loras"]),
+        portraits=sum(1 for p in folder.portraits.rglob("*.png") if p.name != "sheet.png"),
+        resumable=(folder.training / "state.safetensors").exists(),
+    )
+
+
+def delete_person(workspace: Workspace, name: str) -> int:
+    """Delete everything kept about ``name``; return the number of files.
+
+    Copies outside the workspace (``--out``) go too, unless they were changed since: then they are somebody's own work.
+
+    Raises:
+        UserInputError: when there is no such person.
+        StorageError: when something could not be deleted.
+    """
+    folder = workspace.existing_person(name)
+    count = 0
+    for entry in read_card(folder)["outside"]:
+        file = Path(entry["file"])
+        try:
+            if file.is_file() and sha256(file) == entry["sha256"]:
+                file.unlink()
+                count += 1
+        except OSError as error:
+            raise StorageError(f"The copy {file} could not be deleted. Close programs that use it and delete again.") from error
+    return count + remove_tree(folder.root)
+
+
+def export_person(workspace: Workspace, name: str, target: Path, *, photos: bool) -> Path:
+    """Write the person's LoRAs and settings, and the prepared photos when wanted, into the zip file ``target``.
+
+    Raises:
+        UserInputError: when there is no such person.
+        StorageError: when ``target`` cannot be written.
+    """
+    folder = workspace.existing_person(name)
+    files = sorted(folder.loras.glob("*.safetensors"))
+    if photos:
+        files += sorted(p for p in folder.dataset.rglob("*") if p.is_file())
+    with atomic_path(target, "the export") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.relative_to(folder.root).as_posix())
+    return target

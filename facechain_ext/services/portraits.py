@@ -1,0 +1,202 @@
+"""Use case: generate portraits of a person, score them, put the best first, write report and contact sheet."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facechain_ext.config import SEED_MAX, PortraitConfig
+from facechain_ext.errors import UserInputError, WeightsMissing
+from facechain_ext.faces.types import Dataset, Image
+from facechain_ext.portraits.infotext import infotext, save_png
+from facechain_ext.portraits.rank import Score, is_flagged, order, score
+from facechain_ext.portraits.sheet import Labelled, contact_sheet
+from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.people import note_outside, read_card
+from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
+from facechain_ext.services.train_person import dataset_of
+from facechain_ext.styles.catalog import Style, find_style
+from facechain_ext.styles.prompts import compose
+from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    image: Image
+    seed: int
+    score: Score
+    request: SamplingRequest
+    index: int
+
+
+def make_portraits(
+    request: PortraitRequest,
+    workspace: Workspace,
+    host: ImageGenerator,
+    analyzer: FaceAnalyzer,
+    styles: Sequence[Style],
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+) -> RankedPortraits:
+    """Generate, rank and write; files appear only when all are made.
+
+    Raises:
+        UserInputError: for an unknown person or style, or a person without LoRA.
+        Cancelled: nothing was written.
+    """
+    folder = workspace.existing_person(request.person)
+    dataset = dataset_of(folder, analyzer)
+    style = find_style(styles, request.style) if request.style else None
+    sampling = _sampling(request, folder, dataset, host, style, workspace)
+    on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
+    candidates = _generate(sampling, request.config, host, analyzer, dataset, on_progress, cancel)
+    target = _target(request, folder)
+    return _write(candidates, target, request, folder, host, style, outside=request.out is not None)
+
+
+def _sampling(
+    request: PortraitRequest, folder: PersonFolder, dataset: Dataset, host: ImageGenerator, style: Style | None, workspace: Workspace
+) -> SamplingRequest:
+    config = request.config
+    prompt = compose(style, dataset.caption, request.prompt, request.negative)
+    loras = []
+    if request.with_lora:
+        loras.append(LoraWeight(_face_lora(folder), config.face_weight, config.face_weight))
+    if style is not None and style.lora:
+        weight = style.weight if config.style_weight is None else config.style_weight
+        loras.append(LoraWeight(_style_lora(style, workspace), weight, weight))
+    first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
+    side = host.checkpoint.resolution
+    return SamplingRequest(
+        prompt.positive,
+        prompt.negative,
+        tuple((first + i) % (SEED_MAX + 1) for i in range(config.count)),
+        config.width or side,
+        config.height or side,
+        config.steps,
+        config.cfg,
+        config.sampler,
+        tuple(loras),
+    )
+
+
+def _face_lora(folder: PersonFolder) -> Path:
+    entries = read_card(folder)["loras"]
+    files = [folder.loras / f"{e['name']}.safetensors" for e in entries]
+    if not files:
+        raise UserInputError(f"'{folder.name}' has no face LoRA yet. Train one first.")
+    if not files[-1].exists():
+        raise UserInputError(f"The face LoRA {files[-1].name} of '{folder.name}' is gone. Train again.")
+    return files[-1]
+
+
+def _style_lora(style: Style, workspace: Workspace) -> Path:
+    file = workspace.styles / f"{style.lora}.safetensors"
+    if not file.exists():
+        raise WeightsMissing(f"The style '{style.id}' needs the LoRA {style.lora}.safetensors. Put it into {workspace.styles}.")
+    return file
+
+
+def _generate(
+    whole: SamplingRequest,
+    config: PortraitConfig,
+    host: ImageGenerator,
+    analyzer: FaceAnalyzer,
+    dataset: Dataset,
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+) -> list[_Candidate]:
+    candidates: list[_Candidate] = []
+    for start in range(0, len(whole.seeds), config.batch):
+        seeds = whole.seeds[start : start + config.batch]
+        part = SamplingRequest(
+            whole.prompt, whole.negative, seeds, whole.width, whole.height, whole.steps, whole.cfg, whole.sampler, whole.loras
+        )
+
+        def on_step(event: Progress, done: int = start, size: int = len(seeds)) -> None:
+            step = done * whole.steps + event.step * size
+            on_progress(Progress(Stage.GENERATE, step, len(whole.seeds) * whole.steps, f"Portrait {done + 1} of {len(whole.seeds)}"))
+
+        # Closing the generator takes the LoRAs out again, also when scoring fails half way.
+        with contextlib.closing(host.generate(part, on_step, cancel)) as images:
+            for i, image in enumerate(images):
+                found = score(image, analyzer, dataset.mean_embedding)
+                candidates.append(_Candidate(image, seeds[i], found, part, i))
+                on_progress(Progress(Stage.RANK, len(candidates), len(whole.seeds), "Measuring likeness", likeness=found.likeness))
+    return candidates
+
+
+def _target(request: PortraitRequest, folder: PersonFolder) -> Path:
+    if request.out is not None:
+        return request.out.expanduser().resolve()
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return folder.portraits / f"{stamp}-{secrets.token_hex(2)}"
+
+
+def _write(
+    candidates: list[_Candidate],
+    target: Path,
+    request: PortraitRequest,
+    folder: PersonFolder,
+    host: ImageGenerator,
+    style: Style | None,
+    *,
+    outside: bool,
+) -> RankedPortraits:
+    config = request.config
+    portraits = []
+    shown = []
+    for rank, index in enumerate(order([c.score for c in candidates], config.min_likeness), start=1):
+        found = candidates[index]
+        likeness = found.score.likeness
+        flagged = is_flagged(found.score, config.min_likeness)
+        said = "" if likeness is None else f"{likeness:.3f}"
+        extra = {
+            **({"FaceChain style": style.id} if style else {}),
+            "FaceChain likeness": said or "no face",
+            "FaceChain rank": f"{rank} of {len(candidates)}",
+        }
+        text = infotext(found.request, found.index, host.checkpoint, extra)
+        file = target / f"{rank:02d}-{found.seed}.png"
+        save_png(found.image, file, text)
+        portraits.append(Portrait(file, found.seed, likeness, found.score.faces, rank, text, flagged))
+        shown.append(Labelled(found.image, f"likeness {said}" if said else "no face", f"seed {found.seed}", flagged))
+    sheet, report = target / "sheet.png", target / "report.json"
+    picture = contact_sheet(folder.name, shown, subtitle=candidates[0].request.prompt)
+    with atomic_path(sheet, "the contact sheet") as temporary:
+        picture.save(temporary, "PNG")
+    write_json(report, _report(folder.name, portraits, candidates[0].request, host, style), "the report")
+    if outside:
+        for file in [p.file for p in portraits] + [sheet, report]:
+            note_outside(folder, file)
+    return RankedPortraits(folder.name, target, sheet, report, tuple(portraits))
+
+
+def _report(
+    person: str, portraits: list[Portrait], request: SamplingRequest, host: ImageGenerator, style: Style | None
+) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "person": person,
+        "checkpoint": host.checkpoint.name,
+        "checkpoint_sha256": host.checkpoint.sha256,
+        "style": style.id if style else None,
+        "prompt": request.prompt,
+        "negative": request.negative,
+        "loras": [{"name": w.file.stem, "unet": w.unet, "text": w.text} for w in request.loras],
+        "steps": request.steps,
+        "cfg": request.cfg,
+        "sampler": request.sampler,
+        "size": [request.width, request.height],
+        "images": [
+            {"file": p.file.name, "seed": p.seed, "likeness": p.likeness, "faces": p.faces, "rank": p.rank, "flagged": p.flagged}
+            for p in portraits
+        ],
+    }

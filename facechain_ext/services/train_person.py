@@ -1,0 +1,143 @@
+"""Use case: train a face LoRA from a person's dataset and put it where it is found."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+
+from facechain_ext.errors import UserInputError
+from facechain_ext.faces.dataset import read_dataset
+from facechain_ext.faces.types import Dataset, Embedding, Image
+from facechain_ext.lora import files
+from facechain_ext.portraits.rank import score
+from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, TrainHost
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.people import note_outside, read_card, sha256, write_card
+from facechain_ext.services.requests import TrainRequest, TrainResult
+from facechain_ext.training.loop import STATE_FILE, Score, TrainOutcome, Watch, train
+from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
+
+
+def train_person(
+    request: TrainRequest, workspace: Workspace, host: TrainHost, analyzer: FaceAnalyzer, on_progress: ProgressSink, cancel: CancelToken
+) -> TrainResult:
+    """Train; the finished LoRA appears at once and whole, earlier ones stay.
+
+    Raises:
+        UserInputError: without a dataset, or when there is nothing to resume.
+        TrainingError, StorageError, Cancelled: what was learned up to the last saved state can be resumed.
+    """
+    folder = workspace.existing_person(request.person)
+    dataset = dataset_of(folder, analyzer)
+    if not request.resume:
+        with storage_errors("the training"):
+            shutil.rmtree(folder.training, ignore_errors=True)
+    on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
+    config = request.config
+    with host.open_session(gradient_checkpointing=config.gradient_checkpointing) as session:
+        watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
+        outcome = train(session, dataset, config, folder.training, watch, resume=request.resume)
+        on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))
+        targets, checkpoint = session.lora_targets(), session.checkpoint
+    if outcome.steps == 0:
+        raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
+    state = {targets[path]: pair for path, pair in outcome.adapter.items()}
+    lora = _store(request, folder, dataset, checkpoint, state, outcome)
+    if not outcome.stopped_early:
+        (folder.training / STATE_FILE).unlink(missing_ok=True)
+    if request.out is not None:
+        note_outside(folder, _copied(lora, request.out))
+    on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
+    return TrainResult(
+        folder.name,
+        lora,
+        outcome.steps,
+        outcome.seconds,
+        outcome.loss,
+        outcome.likeness,
+        outcome.stopped_early,
+        outcome.curve,
+        outcome.previews,
+    )
+
+
+def dataset_of(folder: PersonFolder, analyzer: FaceAnalyzer) -> Dataset:
+    """The person's dataset, its embeddings comparable with ``analyzer``'s.
+
+    Raises:
+        UserInputError: when there is none, or another face model pack made it.
+    """
+    if not (folder.dataset / "manifest.json").exists():
+        raise UserInputError(f"'{folder.name}' has no prepared photos. Prepare some first.")
+    dataset = read_dataset(folder.dataset)
+    if dataset.pack_sha256 != analyzer.pack.sha256:
+        raise UserInputError(
+            f"The photos of '{folder.name}' were prepared with the face models '{dataset.pack}', not '{analyzer.pack.name}'. Prepare them again."
+        )
+    return dataset
+
+
+def likeness_to(person: Embedding, analyzer: FaceAnalyzer) -> Score:
+    """A function image -> likeness to ``person``, None without a face."""
+
+    def measure(image: Image) -> float | None:
+        return score(image, analyzer, person).likeness
+
+    return measure
+
+
+def _store(
+    request: TrainRequest,
+    folder: PersonFolder,
+    dataset: Dataset,
+    checkpoint: CheckpointInfo,
+    state: files.KohyaState,
+    outcome: TrainOutcome,
+) -> Path:
+    card = read_card(folder)
+    name = _free_name(folder, lora_name(folder.name))
+    target = folder.loras / f"{name}.safetensors"
+    metadata = files.metadata(
+        state,
+        name=name,
+        family=checkpoint.family,
+        prediction=checkpoint.prediction,
+        checkpoint_name=checkpoint.name,
+        checkpoint_sha256=checkpoint.sha256,
+        alpha=request.config.alpha,
+        steps=outcome.steps,
+        resolution=request.config.resolution or checkpoint.resolution,
+        trigger=dataset.trigger,
+        captions=[p.caption for p in dataset.photos],
+        seed=request.config.seed,
+    )
+    files.write(target, state, alpha=request.config.alpha, metadata=metadata)
+    entry = {
+        "name": name,
+        "sha256": sha256(target),
+        "family": checkpoint.family.value,
+        "checkpoint": checkpoint.name,
+        "rank": request.config.rank,
+        "steps": outcome.steps,
+        "likeness": outcome.likeness,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    card["loras"] = [*card["loras"], entry]
+    write_card(folder, card)
+    return target
+
+
+def _free_name(folder: PersonFolder, stem: str) -> str:
+    """``stem``, else ``stem-2`` and so on: hosts keep the content of a LoRA file they know, so a name is never reused."""
+    number = 1
+    while (folder.loras / f"{stem}{'' if number == 1 else f'-{number}'}.safetensors").exists():
+        number += 1
+    return stem if number == 1 else f"{stem}-{number}"
+
+
+def _copied(file: Path, folder: Path) -> Path:
+    target = folder.expanduser().resolve() / file.name
+    with atomic_path(target, "the LoRA") as temporary:
+        temporary.write_bytes(file.read_bytes())
+    return target

@@ -1,0 +1,33 @@
+"""Which photos, timesteps and noise each step sees: pure functions of the seed and the step's number.
+
+Nothing has to be stored to resume: step 812 draws the same numbers whether or not the process died at step 811.
+"""
+
+from __future__ import annotations
+
+import torch
+
+EPOCH_STREAM, STEP_STREAM = 1, 2
+
+
+def stream(seed: int, kind: int, index: int) -> torch.Generator:
+    """A CPU generator of its own for (seed, kind, index); neighbours are unrelated (mixed by SplitMix64)."""
+    z = (seed * 0x9E3779B97F4A7C15 + kind * 0xD1B54A32D192ED03 + index * 0x8CB92BA72F3D8DD7) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return torch.Generator().manual_seed((z ^ (z >> 31)) >> 1)
+
+
+def photo_indices(seed: int, step: int, batch: int, photos: int) -> list[int]:
+    """Photos of step ``step`` (from 0): every epoch is a fresh permutation, batches run across epoch borders."""
+    indices = []
+    for position in range(step * batch, (step + 1) * batch):
+        epoch, place = divmod(position, photos)
+        order = torch.randperm(photos, generator=stream(seed, EPOCH_STREAM, epoch))
+        indices.append(int(order[place]))
+    return indices
+
+
+def step_stream(seed: int, step: int) -> torch.Generator:
+    """The generator for everything else step ``step`` draws."""
+    return stream(seed, STEP_STREAM, step)

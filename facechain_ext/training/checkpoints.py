@@ -1,0 +1,113 @@
+"""The resumable state of a training: adapter, optimizer, step and curve in one safetensors file, replaced atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from facechain_ext.config import TrainConfig
+from facechain_ext.errors import FileFormatError
+from facechain_ext.faces.types import Dataset
+from facechain_ext.ports import CheckpointInfo
+from facechain_ext.progress import LossPoint
+from facechain_ext.workspace import write_bytes
+
+SCHEMA = 1
+FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing"}
+"""Settings a resumed run may have differently: they do not touch what is learned."""
+
+AdapterState = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainState:
+    """Everything step ``step`` (steps done) leaves behind. Randomness needs no state, see ``batches``."""
+
+    step: int
+    adapter: AdapterState
+    """Module path -> (down, up)."""
+    moments: list[dict[str, torch.Tensor]]
+    """AdamW's state for each parameter, in the adapter's order."""
+    curve: tuple[LossPoint, ...]
+    seconds: float
+    """Training time so far."""
+
+
+def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
+    """Hashes of what a run depends on, by name; only runs of equal fingerprints continue each other."""
+    photos = hashlib.sha256()
+    for photo in dataset.photos:
+        photos.update(photo.image.tobytes() + photo.mask.tobytes() + photo.caption.encode())
+    settings = {k: v for k, v in config.to_dict().items() if k not in FREE_TO_CHANGE}
+    return {
+        "photos": photos.hexdigest(),
+        "checkpoint": checkpoint.sha256,
+        "settings": json.dumps(settings, sort_keys=True),
+    }
+
+
+def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
+    """Write ``state`` to ``file``, whole or not at all."""
+    tensors: dict[str, torch.Tensor] = {}
+    for path, (down, up) in state.adapter.items():
+        tensors[f"adapter.{path}.down"], tensors[f"adapter.{path}.up"] = down, up
+    for i, values in enumerate(state.moments):
+        for name, value in values.items():
+            tensors[f"moments.{i}.{name}"] = value
+    tensors = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
+    header = {
+        "schema": SCHEMA,
+        "step": state.step,
+        "seconds": state.seconds,
+        "marks": marks,
+        "curve": [list(asdict(p).values()) for p in state.curve],
+    }
+    write_bytes(file, save(tensors, {"facechain_state": json.dumps(header)}), "the training state")
+
+
+def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
+    """Read what ``save_state`` wrote; return the state and its fingerprint.
+
+    Raises:
+        FileFormatError: when the file is damaged or of a newer version.
+    """
+    try:
+        with safe_open(file, "pt") as source:
+            header = json.loads((source.metadata() or {})["facechain_state"])
+            tensors = {key: source.get_tensor(key) for key in source.keys()}  # noqa: SIM118 - safe_open is no mapping
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise FileFormatError("The saved training state is damaged. Train again without --resume.") from error
+    if header.get("schema") != SCHEMA:
+        raise FileFormatError("The saved training state was written by another version of FaceChain. Train again without --resume.")
+    adapter: AdapterState = {}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, rest = key.split(".", 1)
+        if kind == "adapter" and rest.endswith(".down"):
+            path = rest.removesuffix(".down")
+            adapter[path] = (tensor, tensors[f"adapter.{path}.up"])
+        elif kind == "moments":
+            index, name = rest.split(".", 1)
+            moments.setdefault(int(index), {})[name] = tensor
+    curve = tuple(LossPoint(*point) for point in header["curve"])
+    ordered = [moments[i] for i in sorted(moments)]
+    return TrainState(header["step"], adapter, ordered, curve, header["seconds"]), header["marks"]
+
+
+def differences(ours: dict[str, str], saved: dict[str, str]) -> list[str]:
+    """What differs between two fingerprints, in words."""
+    words = []
+    if ours["photos"] != saved["photos"]:
+        words.append("the photos")
+    if ours["checkpoint"] != saved["checkpoint"]:
+        words.append("the checkpoint")
+    if ours["settings"] != saved["settings"]:
+        a, b = json.loads(ours["settings"]), json.loads(saved["settings"])
+        words += [f"{key} ({b.get(key)} then, {a.get(key)} now)" for key in a if a.get(key) != b.get(key)]
+    return words

@@ -1,0 +1,36 @@
+"""The loss: mean squared error, weighted per timestep (min-SNR) and per pixel (the face)."""
+
+from __future__ import annotations
+
+import torch
+
+from facechain_ext.ports import Prediction
+
+
+def snr_weight(snr: torch.Tensor, gamma: float, prediction: Prediction) -> torch.Tensor:
+    """Min-SNR-gamma weight (B,) for signal-to-noise ratios (B,); 1 everywhere when ``gamma`` is 0.
+
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy": min(SNR, gamma) over SNR for noise
+    prediction, over SNR + 1 for velocity prediction.
+    """
+    if gamma == 0:
+        return torch.ones_like(snr)
+    if prediction is Prediction.V:
+        return snr.clamp_max(gamma) / (snr + 1)
+    return snr.clamp_max(gamma) / snr.clamp_min(1e-8)
+
+
+def face_map(mask: torch.Tensor, face_weight: float) -> torch.Tensor:
+    """Per-pixel weights (B, 1, h, w) of mean 1 from soft face masks in [0, 1].
+
+    Mean 1 keeps the learning rate's meaning whatever the face's size; a mask without a face weighs all pixels the same.
+    """
+    weights = (1 - face_weight) + face_weight * mask
+    mean = weights.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.where(mean > 1e-6, weights / mean.clamp_min(1e-6), torch.ones_like(weights))
+
+
+def weighted_loss(output: torch.Tensor, target: torch.Tensor, pixel_weights: torch.Tensor, sample_weights: torch.Tensor) -> torch.Tensor:
+    """Scalar loss of UNet outputs (B, 4, h, w) with weights (B, 1, h, w) and (B,); computed in float32."""
+    error = (output.float() - target.float()).square() * pixel_weights
+    return (error.mean(dim=(1, 2, 3)) * sample_weights).mean()
