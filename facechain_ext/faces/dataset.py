@@ -1,9 +1,9 @@
 """The dataset folder: crops, masks and captions as kohya's tools read them, and a manifest.
 
-    001.png, 002.png …        crops, RGB, no metadata
-    001.txt …                 captions; the user may edit them
-    masks/001.png …           soft masks under the crops' names (kohya's masked loss: conditioning_data_dir)
-    manifest.json             everything else; sources only by their hash, no names of files
+001.png, 002.png …        crops, RGB, no metadata
+001.txt …                 captions; the user may edit them
+masks/001.png …           soft masks under the crops' names (kohya's masked loss: conditioning_data_dir)
+manifest.json             everything else; sources only by their hash, no names of files
 """
 
 from __future__ import annotations

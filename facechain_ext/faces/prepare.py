@@ -138,7 +138,9 @@ def _rejected(path: Path, reason: Reason, sentence: str) -> _Seen:
 
 
 def _unopened(path: Path) -> _Seen:
-    return _rejected(path, Reason.TOO_MANY, f"More than {MAX_SOURCES} photos were given; this one was not opened. Choose the best 10 to 50.")
+    return _rejected(
+        path, Reason.TOO_MANY, f"More than {MAX_SOURCES} photos were given; this one was not opened. Choose the best 10 to 50."
+    )
 
 
 def _candidate(image: Image, face: Face, analyzer: FaceAnalyzer, config: PrepareConfig) -> _Candidate:

@@ -95,7 +95,9 @@ def score(found: Measures) -> float:
     """Quality 0..1: the weakest property counts as much as all others together."""
     parts = (
         _ramp(found.sharpness, LIMITS.sharpness - 0.15, LIMITS.sharpness + 0.30),
-        min(_ramp(found.high, LIMITS.dark, 140), _ramp(-found.low, -LIMITS.bright, -120), _ramp(found.high - found.low, LIMITS.contrast, 80)),
+        min(
+            _ramp(found.high, LIMITS.dark, 140), _ramp(-found.low, -LIMITS.bright, -120), _ramp(found.high - found.low, LIMITS.contrast, 80)
+        ),
         _ramp(-abs(found.yaw), -LIMITS.yaw, -15) * _ramp(-abs(found.pitch), -LIMITS.pitch, -15),
         _ramp(-found.upscale, -LIMITS.upscale, -1.0),
         _ramp(found.score, LIMITS.score - 0.1, 0.9),

@@ -98,21 +98,21 @@ def _store(
     card = read_card(folder)
     name = _free_name(folder, lora_name(folder.name))
     target = folder.loras / f"{name}.safetensors"
-    metadata = files.metadata(
-        state,
+    origin = files.LoraOrigin(
         name=name,
         family=checkpoint.family,
         prediction=checkpoint.prediction,
-        checkpoint_name=checkpoint.name,
+        checkpoint=checkpoint.name,
         checkpoint_sha256=checkpoint.sha256,
         alpha=request.config.alpha,
+        rank=request.config.rank,
         steps=outcome.steps,
         resolution=request.config.resolution or checkpoint.resolution,
         trigger=dataset.trigger,
         captions=[p.caption for p in dataset.photos],
         seed=request.config.seed,
     )
-    files.write(target, state, alpha=request.config.alpha, metadata=metadata)
+    files.write(target, state, origin)
     entry = {
         "name": name,
         "sha256": sha256(target),

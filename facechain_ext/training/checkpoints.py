@@ -14,6 +14,7 @@ from safetensors.torch import save
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Dataset
+from facechain_ext.lora.network import AdapterState
 from facechain_ext.ports import CheckpointInfo
 from facechain_ext.progress import LossPoint
 from facechain_ext.workspace import write_bytes
@@ -21,8 +22,6 @@ from facechain_ext.workspace import write_bytes
 SCHEMA = 1
 FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing"}
 """Settings a resumed run may have differently: they do not touch what is learned."""
-
-AdapterState = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

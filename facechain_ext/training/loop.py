@@ -15,12 +15,12 @@ from PIL import Image as PilImage
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import Cancelled, TrainingError, UserInputError
 from facechain_ext.faces.types import Dataset, Image
-from facechain_ext.lora.network import InjectedLora, inject
+from facechain_ext.lora.network import AdapterState, InjectedLora, inject
 from facechain_ext.ports import SamplingRequest, TrainSession
 from facechain_ext.progress import CancelToken, Eta, LossPoint, Progress, ProgressSink, Stage
 from facechain_ext.training.batches import photo_indices, step_stream
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
-from facechain_ext.training.checkpoints import AdapterState, TrainState, differences, fingerprint, load_state, save_state
+from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
 from facechain_ext.training.optim import learning_rate, make_optimizer, set_learning_rate

@@ -133,7 +133,10 @@ class InsightAnalyzer:
             return []
         back = np.array([width / size[0], height / size[1]], np.float32)
         origin = np.array([left, top], np.float32)
-        made = (_face((b[:4].reshape(2, 2) - origin) * back, (p - origin) * back, float(b[4]), image) for b, p in zip(boxes, points, strict=True))
+        made = (
+            _face((b[:4].reshape(2, 2) - origin) * back, (p - origin) * back, float(b[4]), image)
+            for b, p in zip(boxes, points, strict=True)
+        )
         return [face for face in made if face is not None]
 
     def _models(self) -> _Loaded:

@@ -18,7 +18,7 @@ from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.merge import merged
-from facechain_ext.lora.naming import text_encoder_targets, unet_targets
+from facechain_ext.lora.naming import text_targets, unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 
@@ -41,7 +41,7 @@ class StandaloneSession:
 
     def lora_targets(self) -> Mapping[str, str]:
         """kohya's 192 UNet modules by path."""
-        return unet_targets(self._parts.unet, self.checkpoint.family)
+        return unet_targets(_paths(self._parts.unet), self.checkpoint.family)
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
@@ -125,8 +125,8 @@ class StandaloneHost:
                 loras = [(read_lora(w.file), w) for w in request.loras]
                 for lora, _ in loras:
                     check_family(lora, family)
-                unet = {name: parts.unet.get_submodule(path) for path, name in unet_targets(parts.unet, family, every=True).items()}
-                text = {name: parts.text_encoder.get_submodule(path) for path, name in text_encoder_targets(parts.text_encoder).items()}
+                unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), family, every=True))
+                text = _by_name(parts.text_encoder, text_targets(_paths(parts.text_encoder)))
                 stack.enter_context(merged(unet, [(lora, w.unet) for lora, w in loras]))
                 stack.enter_context(merged(text, [(lora, w.text) for lora, w in loras]))
 
@@ -134,3 +134,11 @@ class StandaloneHost:
                 on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
             yield from sample(parts, request, cancel, on_step)
+
+
+def _paths(model: torch.nn.Module) -> list[str]:
+    return [path for path, _ in model.named_modules()]
+
+
+def _by_name(model: torch.nn.Module, names: Mapping[str, str]) -> dict[str, torch.nn.Module]:
+    return {name: model.get_submodule(path) for path, name in names.items()}
