@@ -45,9 +45,9 @@ def analyzer_of(workspace: Workspace) -> Callable[[], FaceAnalyzer]:
 
     @functools.cache
     def make() -> FaceAnalyzer:
-        from facechain_ext.vision.insight import InsightAnalyzer
+        from facechain_ext.vision.insight import SHIPPED, InsightAnalyzer, pack_folder
 
-        return InsightAnalyzer(OPTIONS.pack, packs=workspace.packs)
+        return InsightAnalyzer(pack_folder(OPTIONS.pack or SHIPPED, workspace.packs))
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -61,7 +62,7 @@ def run() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     for stream in (sys.stdout, sys.stderr):
         # A console in another code page must not end the program over a person's name.
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         app()

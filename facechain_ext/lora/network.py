@@ -80,7 +80,7 @@ def inject(model: torch.nn.Module, *, targets: Sequence[str], rank: int, alpha: 
     try:
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # pyright: ignore[reportArgumentType]
         inject_adapter_in_model(config, model, adapter_name=ADAPTER)
-        layers = {path: model.get_submodule(path) for path in targets}
+        layers: dict[str, Any] = {path: model.get_submodule(path) for path in targets}
         wrong = [p for p, m in layers.items() if not isinstance(m, BaseTunerLayer)]
         extra = sum(isinstance(m, BaseTunerLayer) for m in model.modules()) - len(layers)
         if wrong or extra:
@@ -114,11 +114,11 @@ def _originals(model: torch.nn.Module, targets: Sequence[str]) -> dict[str, torc
     return originals
 
 
-def _initialise(layers: dict[str, torch.nn.Module], seed: int) -> None:
+def _initialise(layers: dict[str, Any], seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     for layer in layers.values():
-        down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]  # pyright: ignore[reportIndexIssue, reportArgumentType]
-        device = layer.get_base_layer().weight.device  # pyright: ignore[reportCallIssue]
+        down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+        device = layer.get_base_layer().weight.device
         for part in (down, up):
             part.to(device=device, dtype=torch.float32)
             part.requires_grad_(True)

@@ -39,7 +39,7 @@ def resized(image: Image | Mask, side: int) -> Image | Mask:
     if image.shape[0] == side:
         return image
     method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(image, (side, side), interpolation=method)
+    return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
 
 
 def pixels(image: Image) -> torch.Tensor:

@@ -64,6 +64,12 @@ def pack_folder(name: str, installed: Path | None = None) -> Path:
     raise WeightsMissing(f"The face model pack '{name}' is not installed. {where}, or choose '{SHIPPED}', which is always there.")
 
 
+def available_packs(installed: Path | None = None) -> list[str]:
+    """Names of the packs there are: shipped ones, then the user's in ``installed``."""
+    folders = [p for root in (PACKS, installed) if root and root.is_dir() for p in sorted(root.iterdir())]
+    return list(dict.fromkeys(p.name for p in folders if p.is_dir() and any(p.glob("*.onnx"))))
+
+
 class InsightAnalyzer:
     """``FaceAnalyzer`` by ``insightface.app.FaceAnalysis``. Making the object is cheap; the first use loads the models.
 

@@ -7,17 +7,13 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from facechain_ext.errors import HostError
 from facechain_ext.hosts.standalone.inspection import Shapes, inspect
 from facechain_ext.hosts.standalone.sidecar import Sidecar
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
 
 CONFIG = Path(__file__).parents[2] / "data" / "sd15"
 
@@ -26,10 +22,14 @@ CONFIG = Path(__file__).parents[2] / "data" / "sd15"
 class Parts:
     """A loaded checkpoint."""
 
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    unet: Any
+    """diffusers' UNet2DConditionModel; ``Any``, because its call returns one of two types by a flag."""
+    vae: Any
+    """AutoencoderKL."""
+    text_encoder: Any
+    """transformers' CLIPTextModel."""
+    tokenizer: Any
+    """CLIPTokenizer."""
     scheduler_config: dict[str, Any]
     device: torch.device
     dtype: torch.dtype
