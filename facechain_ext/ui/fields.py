@@ -1,0 +1,159 @@
+"""One table of every setting people can change: label, help, range and default, for the pages, the API and the infotext.
+
+Ranges, choices and defaults come from the dataclasses in ``config``; only the words for people live here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from facechain_ext.config import PortraitConfig, PrepareConfig, Settings, TrainConfig
+from facechain_ext.errors import ConfigError
+
+S = TypeVar("S", bound=Settings)
+
+WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
+    PrepareConfig: {
+        "trigger": ("Trigger word", "A rare word that will stand for the person in prompts."),
+        "subject": ("Class word", "What the person is: person, woman, man, girl, boy."),
+        "resolution": ("Crop size", "Side of the square crops, px."),
+        "crop_scale": ("Room around the face", "Side of the crop divided by the face's; more shows hair and shoulders."),
+        "max_photos": ("Photos kept", "At most this many, the best ones."),
+    },
+    TrainConfig: {
+        "steps": ("Steps", "How long to train."),
+        "rank": ("Rank", "Capacity of the LoRA; the file grows with it."),
+        "alpha": ("Alpha", "The LoRA's output is scaled by alpha / rank."),
+        "learning_rate": ("Learning rate", "Lower it when portraits look burnt."),
+        "batch": ("Batch", "Photos a step; more needs more memory."),
+        "resolution": ("Resolution", "Training px; empty takes the checkpoint's own."),
+        "face_weight": ("Face weight", "0 learns the whole picture, 1 only the face."),
+        "seed": ("Seed", "The same seed and photos give the same LoRA."),
+        "warmup": ("Warm-up", "Steps in which the learning rate rises from 0."),
+        "weight_decay": ("Weight decay", "Pulls weights towards 0."),
+        "min_snr_gamma": ("Min-SNR gamma", "Balances noisy and clean steps; 0 switches it off."),
+        "caption_dropout": ("Caption dropout", "Share of samples trained with an empty prompt."),
+        "preview_every": ("Preview every", "Steps between previews; 0 makes none but the last."),
+        "previews": ("Portraits per preview", "Each is measured for likeness."),
+        "save_every": ("Save every", "Steps between saved states, from which training can resume."),
+        "gradient_checkpointing": ("Save memory", "Gradient checkpointing: less memory, about a third more time."),
+        "flip": ("Mirror at random", "Faces are not symmetric: leave it off unless photos are few."),
+    },
+    PortraitConfig: {
+        "count": ("Portraits", "How many to make."),
+        "steps": ("Sampling steps", "More is finer and slower."),
+        "cfg": ("Prompt strength (CFG)", "How closely to follow the words."),
+        "width": ("Width", "px; empty takes the checkpoint's own."),
+        "height": ("Height", "px; empty takes the checkpoint's own."),
+        "seed": ("Seed", "Of the first portrait; empty draws one."),
+        "face_weight": ("Face weight", "How strongly the face LoRA acts."),
+        "style_weight": ("Style weight", "Of the style's LoRA; empty takes the style's own."),
+        "sampler": ("Sampler", "How noise becomes a picture."),
+        "batch": ("Made together", "Portraits sampled at once; more needs more memory."),
+        "min_likeness": ("Wanted likeness", "Portraits below are marked, never dropped."),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting as people see it."""
+
+    config: type[Settings]
+    name: str
+    label: str
+    help: str
+    kind: type
+    """``int``, ``float``, ``str`` or ``bool``."""
+    optional: bool
+    """True when it may be empty."""
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    multiple: int | None = None
+    above: bool = False
+    """True when ``low`` itself is excluded."""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The allowed range in words, empty when there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        start = f"above {self.low:g} to" if self.above else f"{self.low:g} to"
+        return f"{start} {_plain(self.high)}" + (f", a multiple of {self.multiple}" if self.multiple else "")
+
+    @property
+    def info(self) -> str:
+        """Help and range, the line below the label."""
+        return f"{self.help} ({self.range})" if self.range else self.help
+
+    def parse(self, value: Any) -> Any:
+        """``value`` as a form or an infotext gives it, in the type the setting wants; what cannot be converted stays as it is."""
+        if value is None or (isinstance(value, str) and not value.strip() and self.kind is not str):
+            return None if self.optional else value
+        try:
+            if self.kind is int and not isinstance(value, bool):
+                return int(value) if float(value).is_integer() else float(value)
+            if self.kind is float and not isinstance(value, bool):
+                return float(value)
+        except (TypeError, ValueError, OverflowError):
+            return value
+        return value.strip() if isinstance(value, str) else value
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else f"{number:g}"
+
+
+def fields_of(config: type[Settings]) -> tuple[Field, ...]:
+    """The shown settings of ``config``, in the order of the page."""
+    return tuple(field_of(config, name) for name in WORDS[config])
+
+
+def field_of(config: type[Settings], name: str) -> Field:
+    """One setting, its range and default read from the dataclass."""
+    declared = {f.name: f for f in dataclasses.fields(config)}[name]
+    hint = typing.get_type_hints(config)[name]
+    options = typing.get_args(hint)
+    kind = next((o for o in options if o is not type(None)), hint) if options else hint
+    label, words = WORDS[config][name]
+    meta = declared.metadata
+    return Field(
+        config=config,
+        name=name,
+        label=label,
+        help=words,
+        kind=kind,
+        optional=type(None) in options,
+        default=declared.default,
+        low=meta.get("low"),
+        high=meta.get("high"),
+        multiple=meta.get("multiple"),
+        above=bool(meta.get("above", False)),
+        choices=tuple(meta.get("choices", ())),
+    )
+
+
+def read_form(base: S, values: Mapping[str, Any]) -> S:
+    """``base`` with the form's ``values`` put over it.
+
+    Raises:
+        ConfigError: one sentence per problem, in the words of the page.
+    """
+    table = {f.name: f for f in fields_of(type(base))}
+    given = {name: table[name].parse(value) if name in table else value for name, value in values.items()}
+    try:
+        return type(base).from_dict({**base.to_dict(), **given})
+    except ConfigError as error:
+        raise ConfigError([_in_words(problem, table) for problem in error.problems]) from None
+
+
+def _in_words(problem: str, table: Mapping[str, Field]) -> str:
+    for name, field in table.items():
+        problem = problem.replace(f"'{name}'", f"'{field.label}'", 1)
+    return problem

@@ -1,0 +1,155 @@
+"""What the buttons of the portrait page do. Handlers return values for outputs; the layout is in ``portrait_tab``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from facechain_ext.config import PortraitConfig
+from facechain_ext.errors import FaceChainError
+from facechain_ext.services.jobs import Job
+from facechain_ext.services.requests import CheckpointChoice, PortraitRequest, RankedPortraits
+from facechain_ext.services.studio import Studio
+from facechain_ext.styles.catalog import Style
+from facechain_ext.styles.prompts import compose
+from facechain_ext.ui import panels
+from facechain_ext.ui.compat import update
+from facechain_ext.ui.fields import read_form
+from facechain_ext.ui.following import Part, follow
+from facechain_ext.ui.words import empty_state, problem_box
+
+NO_PORTRAITS = empty_state(
+    "No portraits yet", "Choose a person whose face LoRA is trained and a style, then press Generate. The most alike come first."
+)
+NOBODY = empty_state("Nobody is trained yet", "Train a face LoRA on the Train page first; the person then appears here.")
+PLAIN = "Plain portrait"
+
+
+class PortraitActions:
+    """Event handlers of the portrait page."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def styles(self) -> list[Style]:
+        """The catalogue in the order of the page: grouped by category."""
+        try:
+            found = self._studio.styles()
+        except FaceChainError:
+            return []
+        return sorted(found, key=lambda s: (s.id != "plain", s.category.casefold(), s.name.casefold()))
+
+    def style_labels(self) -> list[str]:
+        """``Category · Name`` of each style."""
+        return [_label(s) for s in self.styles()] or [PLAIN]
+
+    def style(self, label: str | None) -> Style | None:
+        """The style behind a label, its name or its id."""
+        return next((s for s in self.styles() if label in (_label(s), s.name, s.id)), None)
+
+    def people(self) -> list[str]:
+        """Those who have a face LoRA."""
+        try:
+            return [p.name for p in self._studio.people() if p.loras]
+        except FaceChainError:
+            return []
+
+    def choices(self) -> Sequence[CheckpointChoice]:
+        """Checkpoints to generate with, none when they cannot be listed."""
+        try:
+            return self._studio.checkpoints()
+        except FaceChainError:
+            return []
+
+    def config(self, checkpoint: str | None) -> PortraitConfig:
+        """The settings that suit a checkpoint."""
+        known = self.choices()
+        choice = next((c for c in known if c.name == checkpoint), known[0] if known else None)
+        return choice.portrait if choice else PortraitConfig()
+
+    def refresh(self, person: str | None) -> Any:
+        """The people to choose from, the one chosen kept when still there."""
+        names = self.people()
+        return update(choices=names, value=person if person in names else (names[0] if names else None))
+
+    def shown(self, person: str | None) -> list[Any]:
+        """Whenever the page comes to the front: people, and the gallery of whoever is still stored."""
+        job = panels.latest(self._studio.jobs.jobs(), "portraits")
+        gallery = update() if job else update(value=NO_PORTRAITS if self.people() else NOBODY)
+        return [self.refresh(person), gallery, update() if job else update(value="")]
+
+    def composed(self, person: str | None, style: str | None, own: str, negative: str) -> str:
+        """The prompt as the sampler will get it."""
+        prompt = self.prompt(person, style, own, negative)
+        below = f"<p><b>Not:</b> {escape(prompt[1])}</p>" if prompt[1] else ""
+        return f'<div class="fc-prompt"><span>Prompt</span><p>{escape(prompt[0])}</p>{below}</div>'
+
+    def prompt(self, person: str | None, style: str | None, own: str, negative: str) -> tuple[str, str]:
+        """Positive and negative prompt."""
+        words = "person"
+        try:
+            if person:
+                found = self._studio.person(person)
+                words = f"{found.trigger} {found.subject}".strip() or words
+        except FaceChainError:
+            pass
+        composed = compose(self.style(style), words, own or "", negative or "")
+        return composed.positive, composed.negative
+
+    def generate(
+        self, person: str | None, checkpoint: str | None, style: str | None, own: str, negative: str, values: dict[str, Any]
+    ) -> Iterator[list[Any]]:
+        """Make portraits; yields live panel, gallery, buttons."""
+        try:
+            if not person:
+                raise FaceChainError("Choose a person first. People appear here once their face LoRA is trained.")
+            config = read_form(self.config(checkpoint), values)
+            chosen = self.style(style)
+            request = PortraitRequest(person, checkpoint, chosen.id if chosen else None, own or "", negative or "", config)
+            job = self._studio.submit_portraits(request)
+        except FaceChainError as error:
+            yield [problem_box(str(error), "No portraits were made"), update(), *self.buttons()]
+            return
+        yield from follow(job, self._parts)
+
+    def _parts(self, job: Job) -> list[Part]:
+        second = int(time.time()) if job.active else 0
+        return [
+            Part((job.version, second), lambda: self._live(job)),
+            Part(job.result is not None, lambda: self._gallery(job)),
+            *[Part((job.state, job.token.cancelled, i), lambda i=i: self.buttons()[i]) for i in range(2)],
+        ]
+
+    def _live(self, job: Job) -> str:
+        if job.active:
+            return panels.progress_panel(job, self._studio.jobs.current())
+        return panels.ended_panel(job, "No portraits were made")
+
+    def _gallery(self, job: Job) -> Any:
+        return panels.portrait_gallery(job.result) if isinstance(job.result, RankedPortraits) else update()
+
+    def cancel(self) -> list[Any]:
+        """Give up the portraits under way; returns the buttons."""
+        job = self._studio.jobs.current("portraits")
+        if job:
+            self._studio.jobs.cancel(job.id)
+        return self.buttons()
+
+    def buttons(self) -> list[Any]:
+        """States of generate and cancel."""
+        job = self._studio.jobs.current("portraits")
+        return [update(interactive=job is None), update(interactive=job is not None and not job.token.cancelled)]
+
+    def attach(self) -> Iterator[list[Any]]:
+        """On page load: show the latest portraits again and follow them when under way; outputs as ``generate``."""
+        job = panels.latest(self._studio.jobs.jobs(), "portraits")
+        if job is None:
+            yield ["", NO_PORTRAITS if self.people() else NOBODY, *self.buttons()]
+            return
+        yield from follow(job, self._parts)
+
+
+def _label(style: Style) -> str:
+    return f"{style.category.capitalize()} · {style.name}"

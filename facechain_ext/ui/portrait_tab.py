@@ -1,0 +1,103 @@
+"""The portrait page: person, style and words in, ranked portraits out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from facechain_ext.services.studio import Studio
+from facechain_ext.ui.compat import bind, make
+from facechain_ext.ui.loading import Loads
+from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PortraitActions
+from facechain_ext.ui.widgets import Form, form
+from facechain_ext.ui.words import heading
+
+ROWS = (("count", "seed"), ("width", "height"), ("steps", "cfg"))
+FINE = (("sampler", "batch"), ("style_weight", "min_likeness"))
+
+
+class PortraitTab:
+    """Lays out the page into the Blocks around it and wires its events."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._act = PortraitActions(studio)
+
+    def build(self) -> Loads:
+        """Build the page; the handlers returned must run when the page loads."""
+        with gr.Row(elem_id="facechain_portraits", elem_classes=["fc-columns"]):
+            with gr.Column(scale=5, min_width=340, elem_classes=["fc-left"]):
+                self._who()
+                self._how()
+            with gr.Column(scale=7, min_width=400, elem_classes=["fc-right"]):
+                self._live = make(gr.HTML, "", elem_id="facechain_portraits_live")
+                self._gallery = make(gr.HTML, NO_PORTRAITS, elem_id="facechain_gallery")
+        return self._wire()
+
+    def _who(self) -> None:
+        people, styles = self._act.people(), self._act.style_labels()
+        first = people[0] if people else None
+        with gr.Group(elem_classes=["fc-section"]):
+            gr.HTML(heading("", "Who and how", "The person's trigger word goes into the style; your own words follow it."))
+            with gr.Row(elem_classes=["fc-pair", "fc-with-button"]):
+                self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
+                self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
+            self._style = make(gr.Dropdown, choices=styles, value=styles[0], label="Style", elem_id="facechain_style")
+            self._own = make(
+                gr.Textbox, label="Your own words", placeholder="smiling, green scarf", lines=2, max_lines=4, elem_id="facechain_own"
+            )
+            self._negative = make(
+                gr.Textbox, label="What to avoid", placeholder="sunglasses, hat", lines=1, max_lines=3, elem_id="facechain_negative"
+            )
+            self._composed = make(gr.HTML, self._act.composed(first, styles[0], "", ""), elem_id="facechain_composed")
+
+    def _how(self) -> None:
+        names = [c.name for c in self._act.choices()]
+        config = self._act.config(None)
+        with gr.Group(elem_classes=["fc-section"]):
+            self._checkpoint = make(
+                gr.Dropdown, choices=names, value=names[0] if names else None, label="Checkpoint", elem_id="facechain_portrait_checkpoint"
+            )
+            made = Form((), ())
+            for row in ROWS:
+                with gr.Row(elem_classes=["fc-pair"]):
+                    made = made + form(config, "facechain_portrait", row)
+            made = made + form(config, "facechain_portrait", ("face_weight",))
+            with gr.Accordion("Advanced", open=False, elem_id="facechain_portrait_advanced", elem_classes=["fc-accordion"]):
+                for row in FINE:
+                    with gr.Row(elem_classes=["fc-pair"]):
+                        made = made + form(config, "facechain_portrait", row)
+            self._form = made
+            with gr.Row(elem_classes=["fc-buttons"]):
+                self._generate = make(gr.Button, "Generate", variant="primary", elem_id="facechain_generate")
+                self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_portrait_cancel")
+
+    def _wire(self) -> Loads:
+        act = self._act
+        words = [self._person, self._style, self._own, self._negative]
+        outputs = [self._live, self._gallery, self._generate, self._cancel]
+
+        def generate(person: str, checkpoint: str, style: str, own: str, negative: str, *given: Any) -> Iterator[list[Any]]:
+            yield from act.generate(person, checkpoint, style, own, negative, self._form.values(given))
+
+        inputs = [self._person, self._checkpoint, self._style, self._own, self._negative, *self._form.components]
+        bind(self._generate.click, generate, inputs, outputs)
+        bind(self._cancel.click, act.cancel, [], [self._generate, self._cancel], queue=False)
+        bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
+        bind(self._own.change, act.composed, words, [self._composed], api_name="facechain_compose", queue=False)
+        for source in (self._person, self._style, self._negative):
+            bind(source.change, act.composed, words, [self._composed], queue=False)
+        bind(
+            self._checkpoint.change,
+            lambda name: self._form.updates(act.config(name)),
+            [self._checkpoint],
+            list(self._form.components),
+            queue=False,
+        )
+        return [(lambda: act.refresh(None), [self._person]), (act.attach, outputs)]
+
+    def on_show(self, tab: Any) -> None:
+        """Refresh people and gallery whenever ``tab`` comes to the front."""
+        bind(tab.select, self._act.shown, [self._person], [self._person, self._gallery, self._live], queue=False)

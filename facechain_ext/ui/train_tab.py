@@ -1,0 +1,147 @@
+"""The train page: photos in, verdicts, training with live curve and previews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from facechain_ext.config import PrepareConfig, TrainConfig
+from facechain_ext.services.studio import Studio
+from facechain_ext.ui.compat import bind, make, update
+from facechain_ext.ui.loading import Loads
+from facechain_ext.ui.presets import Preset
+from facechain_ext.ui.train_actions import NO_TRAINING, NO_VERDICTS, TrainActions
+from facechain_ext.ui.widgets import Form, form
+from facechain_ext.ui.words import heading
+
+PHOTO_TYPES = ["image", ".heic", ".heif", ".avif"]
+PRIVACY = (
+    '<p class="fc-hint">Photos stay on this machine. The uploads are deleted as soon as they are checked; '
+    "only the prepared face crops are kept, in the workspace, until you delete the person.</p>"
+)
+MAIN = ("steps", "rank", "alpha", "learning_rate", "batch", "resolution", "face_weight", "seed")
+FINE = (
+    "warmup",
+    "weight_decay",
+    "min_snr_gamma",
+    "caption_dropout",
+    "preview_every",
+    "previews",
+    "save_every",
+    "gradient_checkpointing",
+    "flip",
+)
+
+
+class TrainTab:
+    """Lays out the page into the Blocks around it and wires its events."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._act = TrainActions(studio)
+
+    def build(self) -> Loads:
+        """Build the page; the handlers returned must run when the page loads."""
+        with gr.Row(elem_id="facechain_train", elem_classes=["fc-columns"]):
+            with gr.Column(scale=5, min_width=340, elem_classes=["fc-left"]):
+                self._photos()
+                self._training()
+            with gr.Column(scale=7, min_width=400, elem_classes=["fc-right"]):
+                self._verdicts = make(gr.HTML, NO_VERDICTS, elem_id="facechain_verdicts")
+                self._live = make(gr.HTML, NO_TRAINING, elem_id="facechain_live")
+                self._chart = make(gr.HTML, "", elem_id="facechain_chart")
+                self._previews = make(gr.HTML, "", elem_id="facechain_previews")
+        return self._wire()
+
+    def _photos(self) -> None:
+        choice = self._act.choice(None)
+        base = choice.prepare if choice else PrepareConfig()
+        with gr.Group(elem_classes=["fc-section"]):
+            gr.HTML(heading("1", "Photos of one person", "5 to 20 sharp photos: different days, light and angles, no sunglasses."))
+            self._person = make(
+                gr.Dropdown,
+                choices=self._studio.workspace.people(),
+                value=None,
+                allow_custom_value=True,
+                label="Person",
+                info="Type a new name, or choose someone stored here.",
+                elem_id="facechain_person",
+            )
+            self._note = make(gr.HTML, "", elem_id="facechain_person_note")
+            self._files = make(
+                gr.File, file_count="multiple", file_types=PHOTO_TYPES, label="Photos", elem_id="facechain_photos", height=150
+            )
+            with gr.Row(elem_classes=["fc-pair"]):
+                words = form(base, "facechain_prepare", ("trigger", "subject"))
+            with gr.Accordion("How photos are cut", open=False, elem_classes=["fc-accordion"]):
+                self._cut = form(base, "facechain_prepare", ("resolution", "crop_scale", "max_photos"))
+            self._prepare: Form = words + self._cut
+            self._check = gr.Button("Check photos", variant="primary", elem_id="facechain_check")
+            gr.HTML(PRIVACY)
+
+    def _training(self) -> None:
+        names = [c.name for c in self._act.choices()]
+        config = self._act.preset(None, Preset.BALANCED.value)
+        with gr.Group(elem_classes=["fc-section"]):
+            gr.HTML(heading("2", "Training", "Teaches the checkpoint this face; the checkpoint itself stays as it is."))
+            self._checkpoint = make(
+                gr.Dropdown, choices=names, value=names[0] if names else None, label="Checkpoint", elem_id="facechain_checkpoint"
+            )
+            self._preset = make(
+                gr.Radio, choices=[p.value for p in Preset], value=Preset.BALANCED.value, label="Preset", elem_id="facechain_preset"
+            )
+            self._line = gr.HTML(self._act.preset_line(None, Preset.BALANCED.value))
+            self._train_form = self._advanced(config)
+            with gr.Row(elem_classes=["fc-buttons"]):
+                self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")
+                self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_resume")
+                self._stop = make(gr.Button, "Stop and keep", interactive=False, elem_id="facechain_stop")
+                self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_cancel")
+
+    def _advanced(self, config: TrainConfig) -> Form:
+        made = Form((), ())
+        with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
+            for names in (MAIN, FINE):
+                for i in range(0, len(names), 2):
+                    with gr.Row(elem_classes=["fc-pair"]):
+                        made = made + form(config, "facechain_train", names[i : i + 2])
+        return made
+
+    def _wire(self) -> Loads:
+        act, form_inputs = self._act, list(self._train_form.components)
+        buttons = [self._check, self._train, self._resume, self._stop, self._cancel]
+        check_outputs = [self._verdicts, self._files, self._person, self._note, *buttons]
+        train_outputs = [self._live, self._chart, self._previews, *buttons]
+        train_inputs = [self._person, self._checkpoint, *form_inputs]
+
+        def check(person: str, files: Any, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
+            choice = act.choice(checkpoint)
+            yield from act.check(person, files, choice.prepare if choice else PrepareConfig(), self._prepare.values(given))
+
+        def train(person: str, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
+            yield from act.start(person, checkpoint, self._train_form.values(given))
+
+        def resume(person: str, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
+            yield from act.resume(person, checkpoint, self._train_form.values(given))
+
+        def fill(checkpoint: str, preset: str) -> list[Any]:
+            return [act.preset_line(checkpoint, preset), *self._train_form.updates(act.preset(checkpoint, preset))]
+
+        bind(self._check.click, check, [self._person, self._files, self._checkpoint, *self._prepare.components], check_outputs)
+        bind(self._train.click, train, train_inputs, train_outputs)
+        bind(self._resume.click, resume, train_inputs, train_outputs)
+        bind(self._stop.click, act.stop, [], buttons, queue=False)
+        bind(self._cancel.click, act.cancel, [], buttons, queue=False)
+        bind(self._person.change, act.chosen, [self._person], [self._note, *buttons], queue=False)
+        for source in (self._checkpoint, self._preset):
+            bind(source.change, fill, [self._checkpoint, self._preset], [self._line, *form_inputs], queue=False)
+        bind(
+            self._checkpoint.change,
+            lambda name: self._cut.updates(choice.prepare) if (choice := act.choice(name)) else [update()] * len(self._cut.names),
+            [self._checkpoint],
+            list(self._cut.components),
+            queue=False,
+        )
+        return [(act.attach_check, check_outputs), (act.attach_train, train_outputs)]

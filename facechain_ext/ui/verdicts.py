@@ -1,0 +1,102 @@
+"""What became of each photo: cards with picture, badge, sentences and quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from facechain_ext.errors import UserInputError
+from facechain_ext.faces.types import PhotoVerdict, Preparation
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.jobs import Job
+from facechain_ext.services.requests import PrepareRequest
+from facechain_ext.services.studio import Studio
+from facechain_ext.ui.pictures import inline
+from facechain_ext.ui.uploads import discard
+from facechain_ext.ui.words import counted, problem_box
+
+THUMB = 220
+"""px."""
+NO_PICTURE = '<div class="fc-nopicture" aria-hidden="true">no preview</div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome of a check, kept for the page after the uploads are gone."""
+
+    cards: str
+    """HTML."""
+    accepted: int
+    problem: str | None = None
+    """Why there is no dataset, when no photo can be used."""
+
+
+def submit_check(studio: Studio, request: PrepareRequest) -> Job:
+    """Prepare as a background job whose result is a ``Checked``; afterwards, however it ends, gradio's copies are deleted."""
+
+    def work(sink: ProgressSink, token: CancelToken) -> Checked:
+        try:
+            return _check(studio, request, sink, token)
+        finally:
+            discard(request.sources)
+
+    try:
+        name = studio.workspace.person(request.person).name
+        return studio.jobs.submit("prepare", name, work)
+    except UserInputError:
+        discard(request.sources)
+        raise
+
+
+def _check(studio: Studio, request: PrepareRequest, sink: ProgressSink, token: CancelToken) -> Checked:
+    problem = None
+    try:
+        preparation = studio.prepare(request, sink, token)
+    except UserInputError as error:
+        # Without one usable photo there is no dataset, but the verdicts say what to change.
+        found = getattr(error, "preparation", None)
+        if not isinstance(found, Preparation):
+            raise
+        preparation, problem = found, str(error)
+    sink(Progress(Stage.PREPARE, 1, 1, "Drawing the verdicts"))
+    return Checked(gallery(preparation), sum(v.accepted for v in preparation.verdicts), problem)
+
+
+def gallery(preparation: Preparation) -> str:
+    """Summary, advice and a card per photo, accepted ones first."""
+    paths = dict(enumerate(preparation.sources))
+    numbered = sorted(enumerate(preparation.verdicts), key=lambda pair: (not pair[1].accepted, -pair[1].quality))
+    cards = "".join(_card(v, inline(paths[i], THUMB) if i in paths else None) for i, v in numbered)
+    return f'<div class="fc-verdicts">{summary(preparation.verdicts, preparation.advice)}<div class="fc-grid-cards">{cards}</div></div>'
+
+
+def summary(verdicts: Sequence[PhotoVerdict], advice: Sequence[str] = ()) -> str:
+    """``7 of 9 photos can be used`` and what to know about the set."""
+    accepted = sum(v.accepted for v in verdicts)
+    said = f"{accepted} of {counted(len(verdicts), 'photo')} can be used"
+    notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in advice)
+    kind = "fc-good" if accepted else "fc-bad"
+    return f'<div class="fc-summary {kind}"><h4>{said}</h4>{f"<ul>{notes}</ul>" if notes else ""}</div>'
+
+
+def _card(verdict: PhotoVerdict, picture: str | None) -> str:
+    kind, badge = ("fc-good", "accepted") if verdict.accepted else ("fc-bad", "rejected")
+    image = f'<img src="{picture}" alt="{escape(verdict.file)}">' if picture else NO_PICTURE
+    sentences = "".join(f"<p>{escape(s)}</p>" for s in verdict.sentences)
+    quality = round(100 * verdict.quality)
+    meter = (
+        f'<div class="fc-meter" title="quality {quality} of 100"><i style="width:{quality}%"></i></div><small>quality {quality}</small>'
+        if verdict.accepted or verdict.quality > 0
+        else ""
+    )
+    codes = " ".join(r.value for r in verdict.reasons)
+    return (
+        f'<figure class="fc-card {kind}" data-reasons="{escape(codes)}"><div class="fc-picture">{image}<span class="fc-badge">{badge}</span></div>'
+        f'<figcaption><b title="{escape(verdict.file)}">{escape(verdict.file)}</b>{sentences}<div class="fc-quality">{meter}</div></figcaption></figure>'
+    )
+
+
+def checked_html(checked: Checked) -> str:
+    """The whole result of a check."""
+    return (problem_box(checked.problem, "No photo can be used") if checked.problem else "") + checked.cards
