@@ -98,7 +98,7 @@ class Field:
             return None if self.optional else value
         try:
             if self.kind is int and not isinstance(value, bool):
-                return int(value) if float(value).is_integer() else float(value)
+                return int(float(value)) if float(value).is_integer() else float(value)
             if self.kind is float and not isinstance(value, bool):
                 return float(value)
         except (TypeError, ValueError, OverflowError):

@@ -11,10 +11,10 @@ from facechain_ext.services.studio import Studio
 from facechain_ext.ui.compat import bind, make
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PortraitActions
-from facechain_ext.ui.widgets import Form, form
+from facechain_ext.ui.widgets import rows
 from facechain_ext.ui.words import heading
 
-ROWS = (("count", "seed"), ("width", "height"), ("steps", "cfg"))
+ROWS = (("count", "seed"), ("steps", "cfg"), ("width", "height"), ("face_weight",))
 FINE = (("sampler", "batch"), ("style_weight", "min_likeness"))
 
 
@@ -60,16 +60,9 @@ class PortraitTab:
             self._checkpoint = make(
                 gr.Dropdown, choices=names, value=names[0] if names else None, label="Checkpoint", elem_id="facechain_portrait_checkpoint"
             )
-            made = Form((), ())
-            for row in ROWS:
-                with gr.Row(elem_classes=["fc-pair"]):
-                    made = made + form(config, "facechain_portrait", row)
-            made = made + form(config, "facechain_portrait", ("face_weight",))
+            self._form = rows(config, "facechain_portrait", ROWS)
             with gr.Accordion("Advanced", open=False, elem_id="facechain_portrait_advanced", elem_classes=["fc-accordion"]):
-                for row in FINE:
-                    with gr.Row(elem_classes=["fc-pair"]):
-                        made = made + form(config, "facechain_portrait", row)
-            self._form = made
+                self._form = self._form + rows(config, "facechain_portrait", FINE)
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._generate = make(gr.Button, "Generate", variant="primary", elem_id="facechain_generate")
                 self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_portrait_cancel")

@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from facechain_ext.config import PrepareConfig, TrainConfig
+from facechain_ext.config import PrepareConfig
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui.compat import bind, make, update
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.presets import Preset
 from facechain_ext.ui.train_actions import NO_TRAINING, NO_VERDICTS, TrainActions
-from facechain_ext.ui.widgets import Form, form
+from facechain_ext.ui.widgets import Form, rows
 from facechain_ext.ui.words import heading
 
 PHOTO_TYPES = ["image", ".heic", ".heif", ".avif"]
@@ -21,17 +21,16 @@ PRIVACY = (
     '<p class="fc-hint">Photos stay on this machine. The uploads are deleted as soon as they are checked; '
     "only the prepared face crops are kept, in the workspace, until you delete the person.</p>"
 )
-MAIN = ("steps", "rank", "alpha", "learning_rate", "batch", "resolution", "face_weight", "seed")
-FINE = (
-    "warmup",
-    "weight_decay",
-    "min_snr_gamma",
-    "caption_dropout",
-    "preview_every",
-    "previews",
-    "save_every",
-    "gradient_checkpointing",
-    "flip",
+ADVANCED = (
+    ("steps", "seed"),
+    ("rank", "alpha"),
+    ("learning_rate", "batch"),
+    ("face_weight",),
+    ("resolution", "warmup"),
+    ("caption_dropout", "weight_decay"),
+    ("min_snr_gamma", "save_every"),
+    ("preview_every", "previews"),
+    ("gradient_checkpointing", "flip"),
 )
 
 
@@ -73,10 +72,9 @@ class TrainTab:
             self._files = make(
                 gr.File, file_count="multiple", file_types=PHOTO_TYPES, label="Photos", elem_id="facechain_photos", height=150
             )
-            with gr.Row(elem_classes=["fc-pair"]):
-                words = form(base, "facechain_prepare", ("trigger", "subject"))
+            words = rows(base, "facechain_prepare", [("trigger", "subject")])
             with gr.Accordion("How photos are cut", open=False, elem_classes=["fc-accordion"]):
-                self._cut = form(base, "facechain_prepare", ("resolution", "crop_scale", "max_photos"))
+                self._cut = rows(base, "facechain_prepare", [("resolution", "max_photos"), ("crop_scale",)])
             self._prepare: Form = words + self._cut
             self._check = gr.Button("Check photos", variant="primary", elem_id="facechain_check")
             gr.HTML(PRIVACY)
@@ -93,21 +91,13 @@ class TrainTab:
                 gr.Radio, choices=[p.value for p in Preset], value=Preset.BALANCED.value, label="Preset", elem_id="facechain_preset"
             )
             self._line = gr.HTML(self._act.preset_line(None, Preset.BALANCED.value))
-            self._train_form = self._advanced(config)
+            with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
+                self._train_form = rows(config, "facechain_train", ADVANCED)
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")
                 self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_resume")
                 self._stop = make(gr.Button, "Stop and keep", interactive=False, elem_id="facechain_stop")
                 self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_cancel")
-
-    def _advanced(self, config: TrainConfig) -> Form:
-        made = Form((), ())
-        with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
-            for names in (MAIN, FINE):
-                for i in range(0, len(names), 2):
-                    with gr.Row(elem_classes=["fc-pair"]):
-                        made = made + form(config, "facechain_train", names[i : i + 2])
-        return made
 
     def _wire(self) -> Loads:
         act, form_inputs = self._act, list(self._train_form.components)
