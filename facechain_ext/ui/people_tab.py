@@ -50,7 +50,7 @@ class PeopleTab:
         self._said = make(gr.HTML, "", elem_id="facechain_people_said")
         with gr.Row(elem_classes=["fc-buttons"], visible=False) as self._confirmation:
             self._keep = make(gr.Button, "Keep", elem_id="facechain_delete_keep")
-            self._confirm = make(gr.Button, "Yes, delete for good", variant="stop", elem_id="facechain_delete_confirm")
+            self._confirm = make(gr.Button, "Delete for good", variant="stop", elem_id="facechain_delete_confirm")
 
     def _wire(self) -> Loads:
         shown = [self._cards, self._person, self._export, self._delete, self._said, self._confirmation]
