@@ -20,6 +20,7 @@ from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
 from facechain_ext.ui.pictures import inline
 from facechain_ext.ui.presets import Preset, apply, said
+from facechain_ext.ui.uploads import only_uploads
 from facechain_ext.ui.verdicts import Checked, checked_html, submit_check
 from facechain_ext.ui.words import counted, empty_state, problem_box
 
@@ -65,7 +66,7 @@ class TrainActions:
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Prepare photos; yields verdicts, upload, person, note, buttons."""
-        sources = tuple(uploaded(files))
+        sources = tuple(only_uploads(uploaded(files)))
         try:
             if not sources:
                 raise FaceChainError("Add some photos first: drop them on the box, or click it to choose files.")
@@ -96,7 +97,7 @@ class TrainActions:
         return panels.ended_panel(job, "The photos could not be checked")
 
     def start(self, person: str | None, checkpoint: str | None, values: dict[str, Any]) -> Iterator[list[Any]]:
-        """Train; yields live panel, chart, previews, buttons."""
+        """Train; yields live panel, chart, previews, note, buttons."""
         try:
             choice = self.choice(checkpoint)
             config = read_form(choice.train if choice else TrainConfig(), values)
@@ -126,7 +127,7 @@ class TrainActions:
         return job
 
     def _refused(self, sentence: str, person: str | None) -> list[Any]:
-        return [problem_box(sentence, "Training did not start"), update(), update(), *self.buttons(person)]
+        return [problem_box(sentence, "Training did not start"), update(), update(), update(), *self.buttons(person)]
 
     def _train_parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
@@ -135,6 +136,7 @@ class TrainActions:
             Part((job.version, second), lambda: self._live(job)),
             Part((len(job.curve), job.result is not None), lambda: panels.train_chart(job)),
             Part(len(job.pictures), lambda: panels.previews(job)),
+            Part(job.active, lambda: update() if job.active else self.note(job.person)),
             *[Part((*flags, i), lambda i=i: self.buttons(job.person)[i]) for i in range(5)],
         ]
 
@@ -211,6 +213,6 @@ class TrainActions:
         """On page load: show the latest training again and follow it when it runs; outputs as ``start``."""
         job = panels.latest(self._studio.jobs.jobs(), "train")
         if job is None:
-            yield [NO_TRAINING, "", "", *[update()] * 5]
+            yield [NO_TRAINING, "", "", *[update()] * 6]
             return
         yield from follow(job, self._train_parts)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from facechain_ext.config import PrepareConfig
 from facechain_ext.services.studio import Studio
-from facechain_ext.ui.compat import bind, make, update
+from facechain_ext.ui.compat import bind, major, make, update
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.presets import Preset
 from facechain_ext.ui.train_actions import NO_TRAINING, NO_VERDICTS, TrainActions
@@ -103,7 +103,7 @@ class TrainTab:
         act, form_inputs = self._act, list(self._train_form.components)
         buttons = [self._check, self._train, self._resume, self._stop, self._cancel]
         check_outputs = [self._verdicts, self._files, self._person, self._note, *buttons]
-        train_outputs = [self._live, self._chart, self._previews, *buttons]
+        train_outputs = [self._live, self._chart, self._previews, self._note, *buttons]
         train_inputs = [self._person, self._checkpoint, *form_inputs]
 
         def check(person: str, files: Any, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
@@ -119,7 +119,9 @@ class TrainTab:
         def fill(checkpoint: str, preset: str) -> list[Any]:
             return [act.preset_line(checkpoint, preset), *self._train_form.updates(act.preset(checkpoint, preset))]
 
-        bind(self._check.click, check, [self._person, self._files, self._checkpoint, *self._prepare.components], check_outputs)
+        check_inputs = [self._person, self._files, self._checkpoint, *self._prepare.components]
+        # gradio 3 would copy each upload once more on its way to the handler, to a place nobody is told of (components/file.py).
+        bind(self._check.click, check, check_inputs, check_outputs, preprocess=major() != 3)
         bind(self._train.click, train, train_inputs, train_outputs)
         bind(self._resume.click, resume, train_inputs, train_outputs)
         bind(self._stop.click, act.stop, [], buttons, queue=False)

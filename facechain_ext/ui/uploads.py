@@ -14,6 +14,12 @@ def upload_folder() -> Path:
     return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
 
 
+def only_uploads(files: Sequence[Path]) -> list[Path]:
+    """Those of ``files`` that lie where gradio keeps uploads; a made-up request cannot name any other file of this machine."""
+    root = upload_folder()
+    return [file for file in files if root in file.resolve().parents]
+
+
 def discard(files: Sequence[Path]) -> int:
     """Delete those of ``files`` that are gradio's copies, and the folders they leave empty; return how many."""
     root, count = upload_folder(), 0

@@ -53,7 +53,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("app")
     port, uploads = _free_port(), folder / "uploads"
     command = [sys.executable, "-m", "facechain_ext", "--workspace", str(folder / "workspace"), "app", "--port", str(port), "--no-browser"]
-    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads), "no_proxy": "*"}
+    environment = {
+        # Waiting threads that spin are what makes two busy cores crawl.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(uploads),
+        "no_proxy": "*",
+    }
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:

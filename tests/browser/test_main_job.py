@@ -99,6 +99,7 @@ def test_4_the_summary_names_the_lora(page, app):
     assert re.search(rf"Steps\s+{STEPS}\b", said)
     assert page.locator("#facechain_previews img").count() >= 1
     page.wait_for_selector("#facechain_start:enabled")
+    assert "1 LoRA trained" in page.inner_text("#facechain_person_note")
     assert (app.workspace / "people" / PERSON / "loras" / f"{PERSON}.safetensors").is_file()
     seen(page, "trained")
 

@@ -57,6 +57,7 @@ def test_only_gradios_copies_are_discarded(tmp_path, photo, monkeypatch):
     copy = tmp_path / "gradio" / "hash" / "a.png"
     copy.parent.mkdir(parents=True)
     copy.write_bytes(photo.read_bytes())
+    assert uploads.only_uploads([copy, photo, tmp_path / "gradio" / ".." / "a.png"]) == [copy]
     assert uploads.discard([copy, photo]) == 1
     assert photo.exists()
     assert not copy.parent.exists()
