@@ -62,9 +62,8 @@ def test_another_spelling_finds_the_same_person(tmp_path):
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
     target = tmp_path / "card.json"
     write_json(target, {"schema": 1, "n": 1})
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), atomic_path(target) as temporary:
+        temporary.with_name("missing").rename(temporary)
     assert json.loads(target.read_text())["n"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["card.json"]
 
@@ -73,9 +72,8 @@ def test_a_failed_replacement_keeps_the_old_folder(tmp_path):
     target = tmp_path / "dataset"
     target.mkdir()
     (target / "a").write_text("old")
-    with pytest.raises(RuntimeError), replaced_folder(target, "it") as fresh:
-        (fresh / "a").write_text("new")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), replaced_folder(target, "it") as fresh:
+        (fresh / "missing").rename(fresh / "a")
     assert (target / "a").read_text() == "old"
     with replaced_folder(target, "it") as fresh:
         (fresh / "b").write_text("new")
