@@ -131,13 +131,17 @@ class TrainConfig(Settings):
     steps: int = field(default=600, metadata=limits(1, 20000))
     """Optimizer steps."""
     rank: int = field(default=16, metadata=limits(1, 256))
+    """Rank of the LoRA: higher holds more, is larger and overfits sooner."""
     alpha: float = field(default=16.0, metadata=limits(0, 512, above=True))
     """The LoRA's output is scaled by alpha / rank."""
     batch: int = field(default=2, metadata=limits(1, 64))
+    """Samples in each step."""
     learning_rate: float = field(default=3e-4, metadata=limits(0, 0.1, above=True))
+    """Peak rate of AdamW; falls to a tenth along a cosine."""
     warmup: int = field(default=20, metadata=limits(0, 2000))
     """Steps in which the learning rate rises from 0."""
     weight_decay: float = field(default=0.01, metadata=limits(0, 1))
+    """Of AdamW."""
     resolution: int | None = field(default=None, metadata=limits(64, 2048, multiple=8))
     """Training px; None takes the checkpoint's own."""
     min_snr_gamma: float = field(default=5.0, metadata=limits(0, 100))
@@ -157,6 +161,7 @@ class TrainConfig(Settings):
     previews: int = field(default=4, metadata=limits(0, 16))
     """Portraits per preview, scored for likeness."""
     seed: int = field(default=1, metadata=limits(0, SEED_MAX))
+    """Decides start, order, noise and previews; the same seed gives the same LoRA on the same machine."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +169,21 @@ class PortraitConfig(Settings):
     """How portraits are generated."""
 
     count: int = field(default=4, metadata=limits(1, 100))
+    """Portraits to generate; all are kept and ranked."""
     steps: int = field(default=25, metadata=limits(1, 200))
+    """Sampling steps."""
     cfg: float = field(default=6.0, metadata=limits(1, 30))
+    """Guidance scale: how strictly the prompt is followed."""
     width: int | None = field(default=None, metadata=limits(64, 4096, multiple=8))
     """px; None takes the checkpoint's own."""
     height: int | None = field(default=None, metadata=limits(64, 4096, multiple=8))
+    """px; None takes the checkpoint's own."""
     sampler: str = field(default="DPM++ 2M Karras", metadata=choices("DPM++ 2M Karras", "Euler", "Euler a", "DDIM", "UniPC"))
+    """With the WebUI's names."""
     seed: int | None = field(default=None, metadata=limits(0, SEED_MAX))
     """Seed of the first portrait, one more for each next; None draws one."""
     face_weight: float = field(default=0.9, metadata=limits(0, 2))
+    """Weight of the face LoRA."""
     style_weight: float | None = field(default=None, metadata=limits(0, 2))
     """None takes the style's own."""
     batch: int = field(default=2, metadata=limits(1, 32))

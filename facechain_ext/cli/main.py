@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,11 @@ def options(
 ) -> None:
     """Options of every command."""
     OPTIONS.workspace, OPTIONS.debug, OPTIONS.pack = workspace, debug, pack
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("facechain_ext").setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        # Libraries warn on their own channels, about choices that are ours; what a person can act on, our own errors say.
+        warnings.simplefilter("ignore")
 
 
 def run() -> None:
@@ -60,6 +65,10 @@ def run() -> None:
     # The models this needs are shipped; without these, libraries would try their hubs first.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    # Waiting threads that spin make torch up to 30 times slower as soon as another program is busy; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         # A console in another code page must not end the program over a person's name.
         if isinstance(stream, io.TextIOWrapper):

@@ -31,3 +31,12 @@ def photo_indices(seed: int, step: int, batch: int, photos: int) -> list[int]:
 def step_stream(seed: int, step: int) -> torch.Generator:
     """The generator for everything else step ``step`` draws."""
     return stream(seed, STEP_STREAM, step)
+
+
+def stratified_timesteps(batch: int, count: int, draw: torch.Generator) -> torch.Tensor:
+    """Timesteps (batch,) in 0..count-1, one from each of ``batch`` equal strata: uniform as before, with a loss that jumps less.
+
+    Low-discrepancy sampling after Kingma et al. 2021, "Variational Diffusion Models", section I.1.
+    """
+    places = (torch.arange(batch) + torch.rand(batch, generator=draw)) / batch
+    return (places * count).long().clamp_max(count - 1)

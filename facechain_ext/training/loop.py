@@ -18,7 +18,7 @@ from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.lora.network import AdapterState, InjectedLora, inject
 from facechain_ext.ports import SamplingRequest, TrainSession
 from facechain_ext.progress import CancelToken, Eta, LossPoint, Progress, ProgressSink, Stage
-from facechain_ext.training.batches import photo_indices, step_stream
+from facechain_ext.training.batches import photo_indices, step_stream, stratified_timesteps
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
@@ -196,7 +196,7 @@ def _loss(run: _Run, cache: TrainingCache, snr: torch.Tensor) -> torch.Tensor:
     photos = photo_indices(config.seed, run.step, config.batch, cache.photos)
     views = torch.randint(cache.mean.shape[0], (config.batch,), generator=draw)
     dropped = (torch.rand(config.batch, generator=draw) < config.caption_dropout).tolist()
-    timesteps = torch.randint(len(session.alphas_cumprod), (config.batch,), generator=draw)
+    timesteps = stratified_timesteps(config.batch, len(session.alphas_cumprod), draw)
     mean, std, mask = cache.mean[views, photos], cache.std[views, photos], cache.masks[views, photos]
     latents = mean + std * torch.randn(mean.shape, generator=draw).to(mean)
     noise = torch.randn(mean.shape, generator=draw).to(mean)
