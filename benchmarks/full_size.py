@@ -53,12 +53,10 @@ def main() -> None:
         report = {
             "prepare": measured([*head, "prepare", *photos, "--person", "Full"]),
             "train": measured(
-                [*head, "train", "--person", "Full", "--base", base, "--config", str(config), "--steps", str(args.steps)]
-                + ["--resolution", str(args.resolution)]
+                [*head, "train", "--person", "Full", "--base", base, "--config", str(config), "--steps", str(args.steps), "--resolution", str(args.resolution)]
             ),
             "generate": measured(
-                [*head, "generate", "--person", "Full", "--base", base, "--steps", "2", "--count", "1", "--size", size]
-                + ["--seed", "1"]
+                [*head, "generate", "--person", "Full", "--base", base, "--steps", "2", "--count", "1", "--size", size, "--seed", "1"]
             ),
         }
         report["lora_mb"] = round(next(Path(folder).rglob("loras/*.safetensors")).stat().st_size / 1e6, 1)

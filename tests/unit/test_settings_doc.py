@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def documented(name: str) -> dict[str, str]:
     """Docstring of every field of class ``name``."""
     tree = ast.parse((ROOT / "facechain_ext" / "config.py").read_text())
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name).body
-    pairs = zip(body, body[1:], strict=False)
+    pairs = itertools.pairwise(body)
     return {
         a.target.id: " ".join(b.value.value.split())
         for a, b in pairs
