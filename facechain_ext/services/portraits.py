@@ -54,7 +54,7 @@ def make_portraits(
     folder = workspace.existing_person(request.person)
     dataset = dataset_of(folder, analyzer)
     style = find_style(styles, request.style) if request.style else None
-    sampling = _sampling(request, folder, dataset, host, style, workspace)
+    sampling = _sampling(request, folder, dataset, host, style)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     candidates = _generate(sampling, request.config, host, analyzer, dataset, on_progress, cancel)
     target = _target(request, folder)
@@ -62,16 +62,16 @@ def make_portraits(
 
 
 def _sampling(
-    request: PortraitRequest, folder: PersonFolder, dataset: Dataset, host: ImageGenerator, style: Style | None, workspace: Workspace
+    request: PortraitRequest, folder: PersonFolder, dataset: Dataset, host: ImageGenerator, style: Style | None
 ) -> SamplingRequest:
     config = request.config
     prompt = compose(style, dataset.caption, request.prompt, request.negative)
     loras = []
     if request.with_lora:
-        loras.append(LoraWeight(_face_lora(folder), config.face_weight, config.face_weight))
-    if style is not None and style.lora:
+        loras.append(LoraWeight(face_lora(folder), config.face_weight, config.face_weight))
+    if style is not None and style.acts_on(host.checkpoint.name):
         weight = style.weight if config.style_weight is None else config.style_weight
-        loras.append(LoraWeight(_style_lora(style, workspace), weight, weight))
+        loras.append(LoraWeight(style_lora(style), weight, weight))
     first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
     side = host.checkpoint.resolution
     return SamplingRequest(
@@ -87,7 +87,12 @@ def _sampling(
     )
 
 
-def _face_lora(folder: PersonFolder) -> Path:
+def face_lora(folder: PersonFolder) -> Path:
+    """The person's newest face LoRA.
+
+    Raises:
+        UserInputError: when there is none.
+    """
     entries = read_card(folder)["loras"]
     files = [folder.loras / f"{e['name']}.safetensors" for e in entries]
     if not files:
@@ -97,10 +102,15 @@ def _face_lora(folder: PersonFolder) -> Path:
     return files[-1]
 
 
-def _style_lora(style: Style, workspace: Workspace) -> Path:
-    file = workspace.styles / f"{style.lora}.safetensors"
-    if not file.exists():
-        raise WeightsMissing(f"The style '{style.id}' needs the LoRA {style.lora}.safetensors. Put it into {workspace.styles}.")
+def style_lora(style: Style) -> Path:
+    """The LoRA file of a style that has one.
+
+    Raises:
+        WeightsMissing: when it is not there, with the place it belongs.
+    """
+    file = style.lora_file
+    if file is None or not file.exists():
+        raise WeightsMissing(f"The style '{style.id}' needs the LoRA {style.lora}.safetensors. Put it into {style.folder}.")
     return file
 
 

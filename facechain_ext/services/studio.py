@@ -72,6 +72,14 @@ class Studio:
         """One of them by name or path; None is the default."""
         return self._checkpoints.find(choice)
 
+    def host(self, choice: str | None) -> Host:
+        """The host of a checkpoint by name or path; None is the default."""
+        return self._checkpoints.open(choice)
+
+    def beside(self, workspace: Workspace) -> Studio:
+        """The same face models and host on another workspace."""
+        return Studio(workspace, self._analyzer, self._checkpoints)
+
     def styles(self) -> Sequence[Style]:
         """Our catalogue and the user's own styles."""
         from facechain_ext.styles.catalog import load_styles

@@ -14,7 +14,7 @@ from facechain_ext.workspace import read_json
 SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "data" / "styles"
 PERSON = "{person}"
-ALLOWED = {"schema", "id", "name", "category", "prompt", "negative", "lora", "weight", "family", "licence", "source"}
+ALLOWED = {"schema", "id", "name", "category", "prompt", "negative", "lora", "lora_for", "weight", "family", "licence", "source"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,26 @@ class Style:
     """File stem of a style LoRA; None is prompt-only."""
     weight: float = 0.5
     """The style LoRA's weight, 0..2."""
+    lora_for: str | None = None
+    """The only checkpoint the LoRA fits; with any other the style is prompt-only. None: all of its family."""
     family: str | None = None
     licence: str = "Apache-2.0"
     source: str = "FaceChain for WebUI"
+    folder: Path | None = None
+    """Where the style was read from; its LoRA lies there or in ``loras`` below."""
+
+    @property
+    def lora_file(self) -> Path | None:
+        """The style LoRA's file, existing or not; None for a prompt-only style."""
+        if self.lora is None or self.folder is None:
+            return None
+        name = f"{self.lora}.safetensors"
+        shelved = self.folder / "loras" / name
+        return shelved if shelved.exists() else self.folder / name
+
+    def acts_on(self, checkpoint: str) -> bool:
+        """True when the style brings a LoRA for the checkpoint called ``checkpoint``."""
+        return self.lora is not None and self.lora_for in (None, checkpoint)
 
 
 def read_style(file: Path) -> Style:
@@ -45,7 +62,7 @@ def read_style(file: Path) -> Style:
     problems = _problems(data)
     if problems:
         raise FileFormatError(f"The style file {file.name} cannot be used: {' '.join(problems)}")
-    return Style(**{k: v for k, v in data.items() if k != "schema"})
+    return Style(**{k: v for k, v in data.items() if k != "schema"}, folder=file.parent)
 
 
 def _problems(data: dict[str, Any]) -> list[str]:
@@ -54,7 +71,7 @@ def _problems(data: dict[str, Any]) -> list[str]:
         if not isinstance(data.get(key), str) or not data[key].strip():
             problems.append(f"'{key}' must be text.")
     problems += [f"'{key}' must be text." for key in ("negative", "licence", "source") if not isinstance(data.get(key, ""), str)]
-    problems += [f"'{key}' must be text or null." for key in ("lora", "family") if not isinstance(data.get(key), (str, type(None)))]
+    problems += [f"'{key}' must be text or null." for key in ("lora", "lora_for", "family") if not isinstance(data.get(key), (str, type(None)))]
     if not problems and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", data["id"]):
         problems.append("'id' must be lower-case letters, digits and '-'.")
     if not problems and data["prompt"].count(PERSON) != 1:
