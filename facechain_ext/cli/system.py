@@ -75,6 +75,21 @@ def list_models(as_json: AsJson = False) -> None:
     output.result({"checkpoints": plain, "packs": list(packs)})
 
 
+@models_app.command("copy-to-webui")
+def copy_model(
+    webui: Annotated[Path, typer.Argument(help="The folder of the WebUI, which holds webui.py.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="A checkpoint from 'models list'; the default one when not given.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a checkpoint into a WebUI, so that LoRAs trained on it can be used there."""
+    from facechain_ext.hosts.standalone.webui_copy import copy_to_webui
+
+    output = Output(as_json=as_json)
+    target = copy_to_webui(make_studio(output).checkpoint(name).path, webui)
+    output.say(f"Copied to {target}. Refresh the WebUI's list of checkpoints to see it.")
+    output.result({"file": str(target)})
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing the doctor looked at."""

@@ -59,7 +59,7 @@ def load(file: Path, sidecar: Sidecar) -> Parts:
     diffusers_logging.disable_progress_bar()
     device, dtype = pick_device()
     with tempfile.TemporaryDirectory(prefix="facechain-config-") as folder:
-        _write_config(Path(folder), shapes, sidecar)
+        write_config(Path(folder), shapes, sidecar)
         try:
             pipe = StableDiffusionPipeline.from_single_file(
                 str(file), config=folder, local_files_only=True, torch_dtype=dtype, safety_checker=None, feature_extractor=None
@@ -74,8 +74,8 @@ def load(file: Path, sidecar: Sidecar) -> Parts:
     return Parts(pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer, dict(pipe.scheduler.config), device, dtype)
 
 
-def _write_config(folder: Path, shapes: Shapes, sidecar: Sidecar) -> None:
-    """Copy the SD1.5 configuration to ``folder``, its widths replaced by the file's own."""
+def write_config(folder: Path, shapes: Shapes, sidecar: Sidecar) -> None:
+    """Copy the SD1.5 configuration and tokenizer to ``folder``, its widths replaced by the file's own."""
     shutil.copytree(CONFIG, folder, dirs_exist_ok=True)
 
     def change(part: str, **values: Any) -> None:
