@@ -29,7 +29,8 @@ OTHER_KINDS = {
     ".dora_scale": "DoRA",
     ".lora_mid.": "LoCon with mid layers",
     ".oft_": "OFT",
-    ".diff": "full-difference",
+    ".diff.": "full-difference",
+    ".diff_b.": "full-difference",
 }
 BASE_VERSION = {Family.SD1: "sd_v1", Family.SD2: "sd_v2", Family.SDXL: "sdxl_base_v1-0"}
 SAID = {Family.SD1: "Stable Diffusion 1", Family.SD2: "Stable Diffusion 2", Family.SDXL: "SDXL"}
@@ -105,7 +106,7 @@ def read_lora(file: Path) -> LoraFile:
         raise FileFormatError(f"There is no LoRA file {file.name} at the place given.") from None
     except (OSError, SafetensorError):
         raise FileFormatError(f"{file.name} is not a safetensors file, or it is cut off. Copy or download it again.") from None
-    kinds = sorted({kind for mark, kind in OTHER_KINDS.items() if any(mark in key for key in tensors)})
+    kinds = sorted({kind for mark, kind in OTHER_KINDS.items() if any(mark in f"{key}." for key in tensors)})
     if kinds:
         raise FileFormatError(f"{file.name} is a {kinds[0]} file, which standalone FaceChain does not apply yet. Use a plain LoRA.")
     modules = _modules(file, tensors)
@@ -164,7 +165,16 @@ def write(target: Path, state: KohyaState, origin: LoraOrigin, dtype: torch.dtyp
         tensors[name + DOWN] = down.detach().to("cpu", dtype).contiguous()
         tensors[name + UP] = up.detach().to("cpu", dtype).contiguous()
         tensors[name + ALPHA] = torch.tensor(origin.alpha, dtype=dtype)
-    write_bytes(target, save(tensors, metadata(tensors, origin)), "the LoRA")
+    write_bytes(target, _in_order(save(tensors, metadata(tensors, origin))), "the LoRA")
+
+
+def _in_order(data: bytes) -> bytes:
+    """The safetensors file ``data`` with its header sorted: safetensors writes metadata in the order of a hash table, anew each time."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    # Padded as safetensors does, so that tensors stay aligned for mapping.
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def metadata(tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> dict[str, str]:

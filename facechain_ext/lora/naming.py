@@ -77,6 +77,8 @@ def diffusers_path(ldm: str, family: Family) -> str:
             return f"{block}.upsamplers.0.conv"
     if place == 0:
         return f"{block}.resnets.{layer}.{_resnet(rest, ldm)}"
+    if place != 1:
+        raise KeyError(ldm)
     return f"{block}.attentions.{layer}.{rest}"
 
 
