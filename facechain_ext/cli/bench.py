@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,10 @@ from facechain_ext.cli.output import Output
 from facechain_ext.cli.train import read_config
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.services.likeness import CURVE_POINTS, BenchPerson, BenchReport, BenchRequest, PersonReport, run_bench
-from facechain_ext.services.likeness_sources import HELD_OUT, folder_people, orl_gallery, orl_people
 from facechain_ext.workspace import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from facechain_ext.services.likeness import BenchPerson, BenchReport, PersonReport
 
 app = typer.Typer(help="Measure.", no_args_is_help=True)
 
@@ -44,6 +45,9 @@ def likeness(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train people the checkpoint has never seen; judge the portraits against photos the training never saw."""
+    from facechain_ext.services.likeness import CURVE_POINTS, BenchRequest, run_bench
+    from facechain_ext.services.likeness_sources import HELD_OUT, folder_people, orl_gallery, orl_people
+
     output = Output(as_json=as_json)
     studio = make_studio(output)
     choice = studio.checkpoint(base)
