@@ -5,6 +5,7 @@ from __future__ import annotations
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.dataset import write_dataset
 from facechain_ext.faces.prepare import prepare
+from facechain_ext.faces.reading import expand
 from facechain_ext.faces.types import Preparation
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink
@@ -18,24 +19,23 @@ class NoUsablePhoto(UserInputError):
 
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
-        first = next((v.sentences[0] for v in preparation.verdicts if v.sentences), "")
-        count = len(preparation.verdicts)
-        said = f"None of the {count} photos can be used." if count != 1 else "The photo cannot be used."
-        super().__init__(f"{said} {first} Give one or more photos that show the person's face.".replace("  ", " "))
+        verdicts = preparation.verdicts
+        if len(verdicts) == 1 and verdicts[0].sentences:
+            super().__init__(verdicts[0].sentences[0])
+        else:
+            super().__init__(f"None of the {len(verdicts)} photos can be used. Give one or more that show the person's face.")
 
 
 def prepare_person(
     request: PrepareRequest, workspace: Workspace, analyzer: FaceAnalyzer, on_progress: ProgressSink, cancel: CancelToken
 ) -> Preparation:
-    """Prepare ``request.sources`` and replace the person's dataset; on any error the earlier dataset stays.
+    """Prepare ``request.sources``, files or folders, and replace the person's dataset; on any error the earlier dataset stays.
 
     Raises:
         UserInputError: for a bad name, no photos at all, or ``NoUsablePhoto``.
     """
     folder = workspace.person(request.person)
-    result = prepare(request.sources, folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel)
-    if not result.verdicts:
-        raise UserInputError("There are no photos in what was given. Give image files, or a folder that holds some.")
+    result = prepare(expand(request.sources), folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel)
     if result.dataset is None:
         raise NoUsablePhoto(result)
     cancel.raise_if_cancelled()
