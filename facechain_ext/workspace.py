@@ -63,8 +63,7 @@ def storage_errors(what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def atomic_path(target: Path, what: str = "a file") -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that replaces it when the block ends well, and vanishes when not."""
-    with storage_errors(what):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(what), _folder_made(target.parent):
         handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
@@ -76,6 +75,20 @@ def atomic_path(target: Path, what: str = "a file") -> Iterator[Path]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _folder_made(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and its parents; when the block fails, those that were new and are empty go again."""
+    new = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for made in new:
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        raise
 
 
 def _umask() -> int:
@@ -119,8 +132,7 @@ def read_json(source: Path, schema: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def replaced_folder(target: Path, what: str) -> Iterator[Path]:
     """Yield an empty folder that takes ``target``'s place when the block ends well; on an error ``target`` stays as it was."""
-    with storage_errors(what):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(what), _folder_made(target.parent):
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-new-", dir=target.parent))
         old = fresh.with_name(fresh.name.replace("-new-", "-old-"))
         try:
@@ -136,6 +148,19 @@ def replaced_folder(target: Path, what: str) -> Iterator[Path]:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def added_files(target: Path, what: str) -> Iterator[Path]:
+    """Yield an empty folder whose files move into ``target`` when the block ends well; on an error ``target`` gets none of them."""
+    with storage_errors(what), _folder_made(target):
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=target))
+        try:
+            yield fresh
+            for file in sorted(fresh.iterdir()):
+                os.replace(file, target / file.name)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def default_root() -> Path:

@@ -33,7 +33,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        self.page.print(text, markup=False)
+        self.page.print(text, markup=False, soft_wrap=True)
 
     def result(self, value: dict[str, Any]) -> None:
         """The one JSON object of the command, printed with ``--json`` only."""

@@ -22,7 +22,7 @@ from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPor
 from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import compose
-from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, write_json
+from facechain_ext.workspace import PersonFolder, Workspace, added_files, write_json
 
 SCHEMA = 1
 
@@ -175,14 +175,15 @@ def _write(
         }
         text = infotext(found.request, found.index, host.checkpoint, extra)
         file = target / f"{rank:02d}-{found.seed}.png"
-        save_png(found.image, file, text)
         portraits.append(Portrait(file, found.seed, likeness, found.score.faces, rank, text, flagged))
         shown.append(Labelled(found.image, f"likeness {said}" if said else "no face", f"seed {found.seed}", flagged))
     sheet, report = target / "sheet.png", target / "report.json"
     picture = contact_sheet(folder.name, shown, subtitle=candidates[0].request.prompt)
-    with atomic_path(sheet, "the contact sheet") as temporary:
-        picture.save(temporary, "PNG")
-    write_json(report, _report(folder.name, portraits, candidates[0].request, host, style), "the report")
+    with added_files(target, "the portraits") as fresh:
+        for portrait, tile in zip(portraits, shown, strict=True):
+            save_png(tile.image, fresh / portrait.file.name, portrait.infotext)
+        picture.save(fresh / sheet.name, "PNG")
+        write_json(fresh / report.name, _report(folder.name, portraits, candidates[0].request, host, style), "the report")
     if outside:
         for file in [p.file for p in portraits] + [sheet, report]:
             note_outside(folder, file)

@@ -14,6 +14,7 @@ import torch
 from facechain_ext.errors import HostError
 from facechain_ext.hosts.standalone.inspection import Shapes, inspect
 from facechain_ext.hosts.standalone.sidecar import Sidecar
+from facechain_ext.workspace import storage_errors
 
 CONFIG = Path(__file__).parents[2] / "data" / "sd15"
 
@@ -58,7 +59,10 @@ def load(file: Path, sidecar: Sidecar) -> Parts:
 
     diffusers_logging.disable_progress_bar()
     device, dtype = pick_device()
-    with tempfile.TemporaryDirectory(prefix="facechain-config-") as folder:
+    with (
+        storage_errors("the checkpoint's settings in the folder for temporary files"),
+        tempfile.TemporaryDirectory(prefix="facechain-config-") as folder,
+    ):
         write_config(Path(folder), shapes, sidecar)
         try:
             pipe = StableDiffusionPipeline.from_single_file(
@@ -76,7 +80,11 @@ def load(file: Path, sidecar: Sidecar) -> Parts:
 
 def write_config(folder: Path, shapes: Shapes, sidecar: Sidecar) -> None:
     """Copy the SD1.5 configuration and tokenizer to ``folder``, its widths replaced by the file's own."""
-    shutil.copytree(CONFIG, folder, dirs_exist_ok=True)
+    # One by one: copytree collects errors and loses which of them say that the disk is full.
+    for source in (p for p in CONFIG.rglob("*") if p.is_file()):
+        target = folder / source.relative_to(CONFIG)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
     def change(part: str, **values: Any) -> None:
         target = folder / part / "config.json"
