@@ -53,10 +53,16 @@ class Cli:
         """The command's words."""
         return [sys.executable, "-m", "facechain_ext", "--workspace", str(self.root), *map(str, words)]
 
+    def environment(self, **more: str) -> dict[str, str]:
+        """Ours, without a workspace of its own."""
+        kept = {k: v for k, v in os.environ.items() if k != "FACECHAIN_HOME"}
+        source = str(Path(__file__).parents[2])
+        return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "PYTHONPATH": source} | more
+
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start the command and do not wait."""
         return subprocess.Popen(
-            self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=self.root.parent
+            self.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(), cwd=self.root.parent
         )
 
     def __call__(self, *words: object, largest_file: int | None = None) -> Ran:
@@ -71,7 +77,7 @@ class Cli:
             self.command(*words),
             capture_output=True,
             text=True,
-            env=environment(),
+            env=self.environment(),
             cwd=self.root.parent,
             timeout=300,
             preexec_fn=limit,
@@ -84,13 +90,6 @@ class Cli:
         ran = self(*words)
         assert ran.code == 0, ran.err
         return ran
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Ours, without a workspace of its own."""
-    kept = {k: v for k, v in os.environ.items() if k != "FACECHAIN_HOME"}
-    source = str(Path(__file__).parents[2])
-    return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "PYTHONPATH": source} | more
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -164,3 +163,30 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
 def person() -> str:
     """The person of the shared workspace."""
     return PERSON
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """A workspace with portraits in it and a second set of the same seed outside."""
+
+    root: Path
+    inside: Ran
+    outside: Ran
+    inside_files: dict[str, bytes]
+    outside_files: dict[str, bytes]
+    """By file name; the files themselves go when a test deletes the person."""
+
+
+@pytest.fixture(scope="session")
+def generated(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Two portraits with a style, twice."""
+    base = tmp_path_factory.mktemp("generated")
+    cli = Cli(Path(shutil.copytree(made.root, base / "workspace")))
+    words = ("generate", "--person", PERSON, "--prompt", "laughing", "--count", 2, "--steps", 2, "--seed", 5, "--json")
+    inside = cli.good(*words)
+    outside = cli.good(*words, "--out", base / "outside")
+
+    def read(ran: Ran) -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in Path(ran.json["report"]).parent.iterdir()}
+
+    return Generated(cli.root, inside, outside, read(inside), read(outside))
