@@ -37,6 +37,9 @@ class Progress:
     total: int = 0
     message: str = ""
     loss: float | None = None
+    """Mean of the most recent steps."""
+    step_loss: float | None = None
+    """Of this step alone."""
     learning_rate: float | None = None
     likeness: float | None = None
     eta_s: float | None = None

@@ -17,8 +17,8 @@ SIZE = 128
 PHOTOS = range(1, 11)
 LOOKS = ("photo", "sepia photo", "pencil sketch", "cartoon", "oil painting")
 """The words by which a prompt names a look; the first is the photo itself."""
-STYLES = ("pop art print", "cyanotype")
-"""Looks the checkpoint is not taught; style LoRAs bring them."""
+STYLES = ("stencil print", "charcoal drawing")
+"""Looks the checkpoint is not taught; style LoRAs bring them. Without colour: the autoencoder knows colour only from the taught looks."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -93,17 +93,19 @@ def render_style(image: np.ndarray, style: str) -> np.ndarray:
     Raises:
         ValueError: for an unknown style.
     """
-    if style == "pop art print":
-        tones = np.array([(27, 20, 100), (214, 40, 57), (255, 183, 3), (255, 244, 214)], np.float32)
-        grey = cv2.GaussianBlur(cv2.createCLAHE(2.0, (2, 2)).apply(image[..., 0]), (0, 0), 1.2).astype(np.float32)
+    grey = image[..., 0]
+    if style == "stencil print":
+        soft = cv2.GaussianBlur(cv2.createCLAHE(2.0, (2, 2)).apply(grey), (0, 0), 1.2).astype(np.float32) / 255
         # Edges between the inks a few tones wide: hard ones are beyond an autoencoder that halves three times.
-        place = np.clip((grey / 255 * 4 - 0.5 - np.arange(3)[:, None, None] - 0.5) * 2.5 + 0.5, 0, 1).sum(0)[..., None]
-        low = np.clip(place.astype(int), 0, 2)
-        return (tones[low[..., 0]] + (tones[low[..., 0] + 1] - tones[low[..., 0]]) * (place - low)).astype(np.uint8)
-    if style == "cyanotype":
-        light = (image[..., :1].astype(np.float32) / 255) ** 1.1
-        return (np.array([10, 38, 84]) + light * (np.array([232, 244, 250]) - np.array([10, 38, 84]))).astype(np.uint8)
-    raise ValueError(f"unknown style {style!r}, known are {', '.join(STYLES)}")
+        inks = [np.clip((soft - edge) * 9 + 0.5, 0, 1) for edge in (0.36, 0.62)]
+        made = 20 + 110 * inks[0] + 115 * inks[1]
+    elif style == "charcoal drawing":
+        lines = cv2.divide(grey, 255 - cv2.GaussianBlur(255 - grey, (0, 0), 3), scale=256).astype(np.float32) / 255
+        smudged = cv2.GaussianBlur(grey, (0, 0), 2.5).astype(np.float32) / 255
+        made = 255 * np.clip(lines**6 * (0.25 + 0.95 * smudged**1.3), 0, 1)
+    else:
+        raise ValueError(f"unknown style {style!r}, known are {', '.join(STYLES)}")
+    return np.repeat(made.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Train the style LoRAs of the tiny checkpoint with FaceChain's own trainer, and fit the statistic that scores each style.
 
-    python benchmarks/reference/train_styles.py --out RUN/styles
+python benchmarks/reference/train_styles.py --out RUN/styles
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", type=Path, default=SHIPPED / "tiny-faces.safetensors")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--only", choices=STYLES)
     parser.add_argument("--examples", type=Path, help="only write a picture of the rendered looks and styles")
     args = parser.parse_args()
@@ -106,8 +106,18 @@ def main() -> None:
         rows = [np.hstack([*(render_look(photo, k) for k in LOOKS), *(render_style(photo, s) for s in STYLES)]) for photo in photos]
         cv2.imwrite(str(args.examples), np.vstack(rows)[..., ::-1])
         return
+    # Gamma 1 counts the noisiest steps most: a style is in the large tones, which those decide.
     config = TrainConfig(
-        steps=args.steps, rank=8, alpha=8, batch=6, learning_rate=1.5e-3, resolution=SIZE, face_weight=0.0, previews=0, save_every=50
+        steps=args.steps,
+        rank=16,
+        alpha=16,
+        batch=8,
+        learning_rate=2e-3,
+        resolution=SIZE,
+        face_weight=0.0,
+        min_snr_gamma=1.0,
+        previews=0,
+        save_every=50,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     host = StandaloneHost(args.base)

@@ -143,8 +143,8 @@ class JobRunner:
     def _work(self, job: Job) -> None:
         def sink(event: Progress) -> None:
             job.progress = event
-            if event.stage is Stage.TRAIN and event.loss is not None:
-                job.curve.append(LossPoint(event.step, event.loss, event.learning_rate or 0.0, event.likeness))
+            if event.stage is Stage.TRAIN and event.step_loss is not None:
+                job.curve.append(LossPoint(event.step, event.step_loss, event.learning_rate or 0.0, event.likeness))
             if event.picture is not None:
                 job.pictures.append((str(event.picture), event.message))
             job.version += 1

@@ -183,7 +183,7 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
         run.curve.append(LossPoint(run.step, value, rate))
         seconds_left = eta.update(run.step)
         recent = _recent_loss(run.curve)
-        run.watch.on_progress(Progress(Stage.TRAIN, run.step, config.steps, "Training", recent, rate, eta_s=seconds_left))
+        run.watch.on_progress(Progress(Stage.TRAIN, run.step, config.steps, "Training", recent, value, rate, eta_s=seconds_left))
         if config.preview_every and config.previews and run.step % config.preview_every == 0:
             _preview(run)
         if run.step % config.save_every == 0 or run.watch.cancel.stopping:
@@ -248,5 +248,5 @@ def _preview(run: _Run) -> None:
         last = run.curve[-1]
         run.curve[-1] = LossPoint(last.step, last.loss, last.learning_rate, run.likeness)
         run.watch.on_progress(
-            Progress(Stage.TRAIN, run.step, config.steps, "Training", _recent_loss(run.curve), last.learning_rate, run.likeness)
+            Progress(Stage.TRAIN, run.step, config.steps, "Training", _recent_loss(run.curve), last.loss, last.learning_rate, run.likeness)
         )
