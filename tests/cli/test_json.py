@@ -42,7 +42,7 @@ def test_prepare_takes_a_folder_and_judges_each_photo(empty, tmp_path: Path, pho
     assert found == {
         "first.png": (True, []),
         "second.jpg": (True, []),
-        "wall.png": (False, ["no_face"]),
+        "wall.png": (False, ["no-face"]),
         "letter.jpg": (False, ["unreadable"]),
     }
     assert all(bool(p["sentences"]) != p["accepted"] for p in value["photos"])
