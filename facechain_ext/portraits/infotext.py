@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def infotext(request: SamplingRequest, index: int, checkpoint: CheckpointInfo, e
 
 
 def _quoted(value: str) -> str:
-    return '"' + value.replace('"', "'") + '"' if re.search(r"[,:\n]", value) else value
+    """A JSON string where the WebUI needs one, which reads every value in quotes as JSON (modules/infotext_utils.py, 1.10)."""
+    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\r\n]|^"', value) else value
 
 
 def save_png(image: Image, file: Path, text: str) -> None:
