@@ -13,12 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Image
 from facechain_ext.workspace import read_json, write_json
 
 SCHEMA = 1
 SIDE = 64
 """Pictures are looked at in this size, px: a style is seen from a distance."""
+FEATURES = 30
+"""How many numbers ``features`` gives."""
 SHRINKAGE = 0.1
 """Share of the mean variance added to the covariance (Ledoit and Wolf 2004 in its simplest form): few examples, many features."""
 
@@ -86,4 +89,12 @@ def load_statistic(file: Path) -> StyleStatistic:
         FileFormatError: when it is damaged or from a newer version.
     """
     data: dict[str, Any] = read_json(file, SCHEMA)
-    return StyleStatistic(np.asarray(data["direction"], np.float64), float(data["offset"]))
+    try:
+        direction, offset = np.asarray(data["direction"], np.float64), float(data["offset"])
+    except (KeyError, TypeError, ValueError):
+        direction, offset = np.zeros(0), 0.0
+    if direction.shape != (FEATURES,) or not np.isfinite([*direction, offset]).all():
+        raise FileFormatError(
+            f"{file.name} is damaged: a style statistic holds {FEATURES} numbers and an offset. Fit it again or delete it."
+        )
+    return StyleStatistic(direction, offset)
