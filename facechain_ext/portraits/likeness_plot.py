@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from facechain_ext.portraits.sheet import ACCENT, FAINT, INK, MARGIN, PAPER, RULE, WARN, WIDTH, load_font
+from facechain_ext.portraits.sheet import ACCENT, FAINT, INK, MARGIN, PAPER, RULE, WARN, WIDTH, fitted, load_font
 
 HEIGHT = 560
 STYLE_COLOURS = (WARN, "#3d5a98", "#7a5195", "#b08900", "#2f6f63")
@@ -41,9 +41,9 @@ def draw_plot(title: str, curves: Mapping[str, Sequence[tuple[int, float]]], cei
     """``curves`` person -> (step, likeness); ``ceiling`` is the mean likeness of real photos. The right half only when there are ``dots``."""
     page = PilImage.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN - 10), title, INK, load_font(26))
+    pen.text((MARGIN, MARGIN - 10), fitted(title, load_font(26), WIDTH - 2 * MARGIN), INK, load_font(26))
     middle = WIDTH // 2 if dots else WIDTH - MARGIN - 70
-    steps = max((s for points in curves.values() for s, _ in points), default=1)
+    steps = max((s for points in curves.values() for s, _ in points), default=1) or 1
     left = _Axes((MARGIN + 44, 120, middle, HEIGHT - 70), -0.1, 1.0, float(steps))
     _frame(pen, left, "Likeness to photos the training never saw", f"{steps} steps")
     pen.line([left.at(0, ceiling), left.at(steps, ceiling)], ACCENT, 1)

@@ -47,8 +47,8 @@ def draw_sheet(title: str, subtitle: str, sections: Sequence[Section]) -> PilIma
     heights = [_height(section) for section in sections]
     page = PilImage.new("RGB", (WIDTH, MARGIN + 84 + sum(heights) + MARGIN // 2), PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN - 6), _drawable(title, "Portraits"), INK, load_font(34))
-    pen.text((MARGIN, MARGIN + 40), _fitted(_drawable(subtitle, ""), load_font(16), WIDTH - 2 * MARGIN), FAINT, load_font(16))
+    for y, text, colour, size in ((-6, _drawable(title, "Portraits"), INK, 34), (40, _drawable(subtitle, ""), FAINT, 16)):
+        pen.text((MARGIN, MARGIN + y), fitted(text, load_font(size), WIDTH - 2 * MARGIN), colour, load_font(size))
     top = MARGIN + 84
     for section, height in zip(sections, heights, strict=True):
         _draw_section(page, pen, section, top)
@@ -150,17 +150,21 @@ def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _drawable(text: str, instead: str) -> str:
-    """Pillow's built-in font knows Latin only; boxes in place of a name would be worse than no name."""
+    """``text`` on one line. Pillow's built-in font knows Latin only; boxes in place of a name would be worse than no name."""
     try:
         text.encode("latin-1")
     except UnicodeEncodeError:
         return instead
-    return text
+    return " ".join(text.split())
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """``text``, shortened with an ellipsis when it is wider than ``width`` px."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    # Halving: measuring takes as long as the text, and a prompt may hold thousands of characters.
+    fits, beyond = 0, len(text)
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        fits, beyond = (middle, beyond) if font.getlength(text[:middle] + "...") <= width else (fits, middle)
+    return text[:fits] + "..."
