@@ -1,0 +1,59 @@
+"""Scoring and ordering portraits: nothing is dropped, the best come first, doubtful ones are flagged."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facechain_ext.faces.reading import read_photo
+from facechain_ext.portraits.rank import Score, is_flagged, order, score
+from facechain_ext.services.likeness_sources import orl_photos
+
+LIKENESS = st.floats(-1, 1, allow_nan=False)
+SCORES = st.lists(
+    st.one_of(st.just(Score(None, 0)), st.builds(Score, LIKENESS | st.sampled_from([0.0, 0.5]), st.integers(1, 3))), max_size=12
+)
+
+
+@given(SCORES, LIKENESS)
+def test_order_holds_every_portrait_once_and_is_sorted(scores, wanted):
+    placed = order(scores, wanted)
+    assert sorted(placed) == list(range(len(scores)))
+    for before, after in itertools.pairwise(placed):
+        a, b = scores[before], scores[after]
+        flags = is_flagged(a, wanted), is_flagged(b, wanted)
+        assert flags != (True, False)
+        if flags[0] == flags[1]:
+            x, y = (-2.0 if s.likeness is None else s.likeness for s in (a, b))
+            assert x > y or (x == y and before < after)
+
+
+@given(SCORES, LIKENESS, LIKENESS)
+def test_asking_for_more_likeness_flags_no_fewer(scores, one, two):
+    low, high = sorted((one, two))
+    assert all(is_flagged(s, high) for s in scores if is_flagged(s, low))
+
+
+def test_what_is_flagged():
+    assert not is_flagged(Score(0.3, 1), 0.3)
+    assert is_flagged(Score(0.29, 1), 0.3)
+    assert is_flagged(Score(0.9, 2), 0.3)
+    assert is_flagged(Score(None, 0), -1.0)
+
+
+def test_two_alike_faces_come_behind_one_less_alike():
+    scores = [Score(0.9, 2), Score(None, 0), Score(0.4, 1), Score(0.6, 1), Score(0.1, 1)]
+    assert order(scores, 0.3) == [3, 2, 0, 4, 1]
+
+
+def test_real_photos_score_high_for_the_person_and_low_for_another(analyzer):
+    own, other, same = (read_photo(orl_photos(person, [number])[0]) for person, number in ((17, 1), (22, 1), (17, 2)))
+    person = analyzer.embed(own, analyzer.detect(own)[0])
+    best = score(same, analyzer, person)
+    assert best.faces == 1
+    assert best.likeness > 0.5 > score(other, analyzer, person).likeness
+    assert score(own, analyzer, person).likeness > best.likeness
+    assert score(np.zeros((96, 96, 3), np.uint8), analyzer, person) == Score(None, 0)
