@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def _problems(data: dict[str, Any]) -> list[str]:
         if not isinstance(data.get(key), str) or not data[key].strip():
             problems.append(f"'{key}' must be text.")
     problems += [f"'{key}' must be text." for key in ("negative", "licence", "source") if not isinstance(data.get(key, ""), str)]
-    problems += [f"'{key}' must be text or null." for key in ("lora", "lora_for", "family") if not isinstance(data.get(key), (str, type(None)))]
+    problems += [
+        f"'{key}' must be text or null." for key in ("lora", "lora_for", "family") if not isinstance(data.get(key), (str, type(None)))
+    ]
     if not problems and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", data["id"]):
         problems.append("'id' must be lower-case letters, digits and '-'.")
     if not problems and data["prompt"].count(PERSON) != 1:
@@ -80,7 +83,7 @@ def _problems(data: dict[str, Any]) -> list[str]:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 2:
         problems.append("'weight' must be a number between 0 and 2.")
     lora = data.get("lora")
-    if isinstance(lora, str) and Path(lora).name != lora:
+    if isinstance(lora, str) and (not lora.strip(". ") or set(lora) & set("/\\:")):
         problems.append("'lora' must be a file name without folders.")
     return problems
 
@@ -99,9 +102,12 @@ def find_style(styles: Sequence[Style], wanted: str) -> Style:
     """The style with id or name ``wanted``.
 
     Raises:
-        UserInputError: listing what there is.
+        UserInputError: naming a near one, and listing what there is.
     """
-    for style in styles:
-        if wanted.casefold() in (style.id, style.name.casefold()):
-            return style
-    raise UserInputError(f"There is no style '{wanted}'. Known styles: {', '.join(s.id for s in styles)}.")
+    named = {s.name.casefold(): s for s in styles} | {s.id: s for s in styles}
+    sought = wanted.strip().casefold()
+    if sought in named:
+        return named[sought]
+    near = difflib.get_close_matches(sought, named, n=1)
+    hint = f": did you mean '{named[near[0]].id}'?" if near else "."
+    raise UserInputError(f"There is no style '{wanted}'{hint} Known styles: {', '.join(s.id for s in styles)}.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from facechain_ext.styles.catalog import PERSON, Style
 
 PLAIN = Style("plain", "Plain portrait", "basic", "photo of {person}")
+MENTION = re.compile(r"\s*(\b(of|with|by)\s+)?" + re.escape(PERSON))
+"""The person's place, and the word that leads to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ def compose(style: Style | None, person_words: str, own: str = "", own_negative:
     style = style or PLAIN
     own = own.strip().strip(",").strip()
     if PERSON in own:
-        rest = style.prompt.replace(PERSON, "").strip(" ,") if style is not PLAIN else ""
+        rest = MENTION.sub("", style.prompt).strip(" ,") if style is not PLAIN else ""
         positive = _joined(own.replace(PERSON, person_words), rest)
     else:
         positive = _joined(style.prompt.replace(PERSON, person_words), own)
