@@ -6,6 +6,7 @@ import collections
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +121,13 @@ def _modules(file: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, LoraM
             continue
         name = key.removesuffix(DOWN)
         up = tensors.get(name + UP)
-        if up is None or up.shape[1] != down.shape[0]:
+        if up is None or min(up.ndim, down.ndim) < 2 or up.shape[1] != down.shape[0] or down.shape[0] == 0:
             raise FileFormatError(f"{file.name} is damaged: the two halves of {name} do not fit. Copy or download it again.")
         # Without alpha the field's readers (A1111, diffusers) take the rank: a scale of 1.
-        alpha = tensors.get(name + ALPHA)
-        modules[name] = LoraModule(down, up, float(alpha) if alpha is not None else float(down.shape[0]))
+        alpha = tensors.get(name + ALPHA, torch.tensor(float(down.shape[0])))
+        if alpha.numel() != 1 or not math.isfinite(float(alpha)):
+            raise FileFormatError(f"{file.name} is damaged: the alpha of {name} is not a number. Copy or download it again.")
+        modules[name] = LoraModule(down, up, float(alpha))
     if not modules:
         hint = " It looks like a checkpoint." if any(k.startswith("model.diffusion_model.") for k in tensors) else ""
         raise FileFormatError(f"{file.name} holds no LoRA in kohya's format.{hint} Use a LoRA as the WebUI takes it.")
@@ -210,7 +213,8 @@ def metadata(tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> dict[st
         "modelspec.prediction_type": "v" if origin.prediction is Prediction.V else "epsilon",
         "modelspec.resolution": f"{origin.resolution}x{origin.resolution}",
     }
-    model_hash, legacy = content_hashes(save(dict(tensors), {}))
+    # kohya hashes the file with its training metadata only; the legacy hash starts at a fixed byte, so the header's length counts.
+    model_hash, legacy = content_hashes(save(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")}))
     return header | {"sshs_model_hash": model_hash, "sshs_legacy_hash": legacy}
 
 

@@ -15,6 +15,7 @@ from facechain_ext.ports import CheckpointInfo, Family, Prediction
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 MAX_HEADER = 100 * 2**20
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+FIRST_KEY = UNET + "input_blocks.0.0.weight"
 CONTEXT_KEY = UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 STANDARD_CONTEXT = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}
 
@@ -55,13 +56,13 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
                 raise ValueError("no header")
             header = json.loads(source.read(length))
         entries = {k: v for k, v in header.items() if k != "__metadata__"}
-        end = max((v["data_offsets"][1] for v in entries.values()), default=0)
+        end = max((int(v["data_offsets"][1]) for v in entries.values()), default=0)
         shapes = {k: tuple(v["shape"]) for k, v in entries.items()}
     except FileNotFoundError:
         raise FileFormatError(f"There is no file {file.name} at the place given. Check the path.") from None
     except IsADirectoryError:
         raise FileFormatError(f"{file.name} is a folder. Give a single .safetensors checkpoint file.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise FileFormatError(
             f"{file.name} is not a safetensors file. Give a Stable Diffusion checkpoint ending in .safetensors."
         ) from None
@@ -91,18 +92,20 @@ def inspect(file: Path) -> tuple[Family, Shapes]:
         raise FileFormatError(
             f"{file.name} is an SD2 checkpoint, which standalone FaceChain does not train yet. Use a Stable Diffusion 1.5 one."
         )
-    channels_in = shapes[UNET + "input_blocks.0.0.weight"][1]
-    if channels_in != 4:
-        raise FileFormatError(f"{file.name} is an inpainting or other special checkpoint ({channels_in} input channels). Use a plain one.")
+    first_layer = shapes.get(FIRST_KEY, ())
+    if len(first_layer) == 4 and first_layer[1] != 4:
+        raise FileFormatError(f"{file.name} is an inpainting or other special checkpoint ({first_layer[1]} input channels). Use a plain one.")
     try:
         return Family.SD1, _sd1_shapes(shapes)
-    except (KeyError, IndexError, ValueError):
+    except (LookupError, ValueError):
         raise FileFormatError(
             f"{file.name} lacks parts of a Stable Diffusion 1 checkpoint (UNet, VAE or text encoder). Use a complete one."
         ) from None
 
 
 def _sd1_shapes(shapes: dict[str, tuple[int, ...]]) -> Shapes:
+    if len(shapes[FIRST_KEY]) != 4:
+        raise ValueError(FIRST_KEY)
     unet = tuple(shapes[f"{UNET}input_blocks.{n}.0.out_layers.3.weight"][0] for n in (1, 4, 7, 10))
     vae = tuple(shapes[f"{VAE}encoder.down.{level}.block.0.conv1.weight"][0] for level in range(4))
     prefix = "text_model." if f"{TEXT}text_model.embeddings.token_embedding.weight" in shapes else ""

@@ -42,12 +42,26 @@ def read_sidecar(checkpoint: Path) -> Sidecar:
     try:
         return Sidecar(
             note=str(data.get("note", "")),
-            resolution=int(data.get("resolution", 512)),
-            unet_heads=int(data.get("unet_heads", 8)),
-            text_heads=int(data["text_heads"]) if data.get("text_heads") else None,
-            train=TrainConfig.from_dict(data.get("train", {})),
-            portrait=PortraitConfig.from_dict(data.get("portrait", {})),
-            prepare=PrepareConfig.from_dict(data.get("prepare", {})),
+            resolution=_number(data, "resolution", 512, multiple=8),
+            unet_heads=_number(data, "unet_heads", 8),
+            text_heads=_number(data, "text_heads", 1) if data.get("text_heads") else None,
+            train=TrainConfig.from_dict(_settings(data, "train")),
+            portrait=PortraitConfig.from_dict(_settings(data, "portrait")),
+            prepare=PrepareConfig.from_dict(_settings(data, "prepare")),
         )
-    except (ConfigError, TypeError, ValueError) as error:
+    except (ConfigError, ValueError) as error:
         raise FileFormatError(f"{file.name} is damaged: {error}") from None
+
+
+def _number(data: dict[str, Any], key: str, default: int, *, multiple: int = 1) -> int:
+    value = data.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0 or value % multiple:
+        raise ValueError(f"'{key}' must be a whole number above 0{f', a multiple of {multiple}' if multiple > 1 else ''}, not {value!r}.")
+    return value
+
+
+def _settings(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"'{key}' must hold settings by name, not {value!r}.")
+    return value
