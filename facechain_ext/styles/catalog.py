@@ -75,9 +75,10 @@ def _problems(data: dict[str, Any]) -> list[str]:
     problems += [
         f"'{key}' must be text or null." for key in ("lora", "lora_for", "family") if not isinstance(data.get(key), (str, type(None)))
     ]
-    if not problems and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", data["id"]):
+    name, prompt = data.get("id"), data.get("prompt")
+    if isinstance(name, str) and name.strip() and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", name):
         problems.append("'id' must be lower-case letters, digits and '-'.")
-    if not problems and data["prompt"].count(PERSON) != 1:
+    if isinstance(prompt, str) and prompt.strip() and prompt.count(PERSON) != 1:
         problems.append(f"'prompt' must hold {PERSON} exactly once.")
     weight = data.get("weight", 0.5)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 2:

@@ -16,9 +16,9 @@ from facechain_ext.styles.catalog import PERSON, SHIPPED, Style, find_style, loa
 GOOD: dict[str, Any] = {"schema": 1, "id": "rain", "name": "Rain", "category": "outdoors", "prompt": "photo of {person} in the rain"}
 
 
-def written(folder: Path, name: str = "rain.json", **changes: Any) -> Path:
+def written(folder: Path, filename: str = "rain.json", /, **changes: Any) -> Path:
     """A style file; None as ``...`` leaves a key out."""
-    file = folder / name
+    file = folder / filename
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({k: v for k, v in (GOOD | changes).items() if v is not ...}, ensure_ascii=False), encoding="utf-8")
     return file

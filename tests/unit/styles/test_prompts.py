@@ -27,7 +27,7 @@ ADA = "sks woman"
         (None, "oil painting of {person}", "oil painting of sks woman"),
         (None, "{person} meets {person}", "sks woman meets sks woman"),
         (None, "{person}", "sks woman"),
-        (RAIN, "drawing of {person}", "drawing of sks woman, photo of in the rain, umbrella"),
+        (RAIN, "drawing of {person}", "drawing of sks woman, photo in the rain, umbrella"),
         (Style("x", "X", "x", "{person}"), "drawing of {person}", "drawing of sks woman"),
         (Style("x", "X", "x", "photo, {person}, rain"), "drawing of {person}", "drawing of sks woman, photo, rain"),
     ],
