@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -190,3 +190,26 @@ class PortraitConfig(Settings):
     """Portraits sampled together."""
     min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
     """Portraits below are flagged, never dropped."""
+
+
+@dataclass(frozen=True)
+class PanelConfig(Settings):
+    """The panel in the WebUI's txt2img and img2img; the API takes the same names."""
+
+    person: str = ""
+    style: str = "plain"
+    face_weight: float = field(default=0.9, metadata=limits(0, 2))
+    """Weight of the face LoRA."""
+    style_weight: float = field(default=0.8, metadata=limits(0, 2))
+    """Weight of the style's LoRA, where it has one."""
+    min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
+    """Pictures below come last."""
+    rank: bool = True
+    """Put the most alike first."""
+
+    @classmethod
+    def from_values(cls, values: Sequence[Any]) -> PanelConfig:
+        """From the values of the panel's controls, in the order of the fields; what is missing keeps its default."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        given = {name: value for name, value in zip(names, values, strict=False) if value is not None}
+        return cls.from_dict(given)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.faces.types import Embedding, Face, Image
-from facechain_ext.progress import CancelToken, ProgressSink
+from facechain_ext.progress import CancelToken, Progress, ProgressSink
 
 if TYPE_CHECKING:
     import torch
@@ -148,6 +148,10 @@ class TrainSession(Protocol):
         """Sample with the model as it is now, adapters included; restores train flags and RNG."""
         ...
 
+    def report(self, event: Progress, cancel: CancelToken) -> None:
+        """Show ``event`` where the host shows progress, and pass a stop that was asked for there on to ``cancel``."""
+        ...
+
 
 class TrainHost(Protocol):
     """A host that can open its checkpoint for training."""
@@ -175,16 +179,8 @@ class ImageGenerator(Protocol):
 
 
 class LoraShelf(Protocol):
-    """Where finished LoRAs go so that the host finds them."""
+    """Where finished LoRAs go so that the host's own loader and cards find them."""
 
-    def put(self, source: Path, name: str) -> Path:
-        """Copy the LoRA file to the shelf as ``name`` atomically; return where it lies now."""
-        ...
-
-    def find(self, name: str) -> Path | None:
-        """The LoRA called ``name``, or None."""
-        ...
-
-    def remove(self, file: Path) -> None:
-        """Take the LoRA at ``file`` off the shelf."""
+    def put(self, lora: Path, activation: str, family: Family, preview: Path | None) -> Sequence[Path]:
+        """Copy the LoRA to the shelf, with a card that names the ``activation`` words; return every file written."""
         ...

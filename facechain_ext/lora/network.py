@@ -60,11 +60,14 @@ class InjectedLora:
 
 
 @contextmanager
-def inject(model: torch.nn.Module, *, targets: Sequence[str], rank: int, alpha: float, seed: int) -> Iterator[InjectedLora]:
+def inject(
+    model: torch.nn.Module, *, targets: Sequence[str], rank: int, alpha: float, seed: int, device: torch.device | None = None
+) -> Iterator[InjectedLora]:
     """Put a fresh LoRA on the submodules ``targets`` of ``model`` for as long as the block runs.
 
-    Down matrices start as kohya's (Kaiming, from ``seed`` alone), up matrices at zero, all float32; the model's own
-    parameters are frozen meanwhile. On exit, well or not, every module object, flag and attribute is what it was.
+    Down matrices start as kohya's (Kaiming, from ``seed`` alone), up matrices at zero, all float32 on ``device`` (None:
+    where their layer is; a host that moves the model about names the device it computes on). The model's own parameters
+    are frozen meanwhile. On exit, well or not, every module object, flag and attribute is what it was.
 
     Raises:
         HostError: when a target is missing, or something else has put an adapter there.
@@ -85,7 +88,7 @@ def inject(model: torch.nn.Module, *, targets: Sequence[str], rank: int, alpha: 
         extra = sum(isinstance(m, BaseTunerLayer) for m in model.modules()) - len(layers)
         if wrong or extra:
             raise HostError("The LoRA could not be put on the wanted layers of this checkpoint. Report this with the checkpoint's name.")
-        _initialise(layers, seed)
+        _initialise(layers, seed, device)
         yield InjectedLora(model, targets)
     finally:
         for path, module in originals.items():
@@ -114,13 +117,12 @@ def _originals(model: torch.nn.Module, targets: Sequence[str]) -> dict[str, torc
     return originals
 
 
-def _initialise(layers: dict[str, Any], seed: int) -> None:
+def _initialise(layers: dict[str, Any], seed: int, device: torch.device | None) -> None:
     draw = torch.Generator().manual_seed(seed)
     for layer in layers.values():
         down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
-        device = layer.get_base_layer().weight.device
         for part in (down, up):
-            part.to(device=device, dtype=torch.float32)
+            part.to(device=device or layer.get_base_layer().weight.device, dtype=torch.float32)
             part.requires_grad_(True)
         # Kaiming uniform with a = sqrt(5): bound 1 / sqrt(fan in).
         bound = 1 / math.sqrt(down.weight[0].numel())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.errors import UserInputError
-from facechain_ext.ports import FaceAnalyzer, ImageGenerator, TrainHost
+from facechain_ext.ports import FaceAnalyzer, Family, ImageGenerator, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, ProgressSink, silent
 from facechain_ext.services.jobs import Job, JobRunner
 from facechain_ext.services.requests import (
@@ -53,8 +53,11 @@ class Checkpoints(Protocol):
 class Studio:
     """Photos in, face LoRA trained, portraits out. Heavy modules load with the first use case that needs them."""
 
-    def __init__(self, workspace: Workspace, analyzer: Callable[[], FaceAnalyzer], checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, workspace: Workspace, analyzer: Callable[[], FaceAnalyzer], checkpoints: Checkpoints, shelf: LoraShelf | None = None
+    ) -> None:
         self.workspace = workspace
+        self._shelf = shelf
         self.jobs = JobRunner()
         self._analyzer = analyzer
         self._checkpoints = checkpoints
@@ -102,7 +105,7 @@ class Studio:
 
         self.workspace.existing_person(request.person)
         host = self._checkpoints.open(request.checkpoint)
-        return train_person(request, self.workspace, host, self.analyzer, on_progress, cancel or CancelToken())
+        return train_person(request, self.workspace, host, self.analyzer, on_progress, cancel or CancelToken(), self._shelf)
 
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""
@@ -111,6 +114,11 @@ class Studio:
         self.workspace.existing_person(request.person)
         host = self._checkpoints.open(request.checkpoint)
         return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+
+    def shelve(self, lora: Path, words: str, family: Family) -> None:
+        """Put a LoRA where the host's own loader finds it, when the host has such a place."""
+        if self._shelf is not None:
+            self._shelf.put(lora, words, family, None)
 
     def people(self) -> list[Person]:
         """Everyone stored."""

@@ -11,7 +11,7 @@ from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
 from facechain_ext.lora import files
 from facechain_ext.portraits.rank import score
-from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, TrainHost
+from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.people import note_outside, read_card, sha256, write_card
 from facechain_ext.services.requests import TrainRequest, TrainResult
@@ -20,9 +20,15 @@ from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_n
 
 
 def train_person(
-    request: TrainRequest, workspace: Workspace, host: TrainHost, analyzer: FaceAnalyzer, on_progress: ProgressSink, cancel: CancelToken
+    request: TrainRequest,
+    workspace: Workspace,
+    host: TrainHost,
+    analyzer: FaceAnalyzer,
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+    shelf: LoraShelf | None = None,
 ) -> TrainResult:
-    """Train; the finished LoRA appears at once and whole, earlier ones stay.
+    """Train; the finished LoRA appears at once and whole, on the host's ``shelf`` too, earlier ones stay.
 
     Raises:
         UserInputError: without a dataset, or when there is nothing to resume.
@@ -48,6 +54,9 @@ def train_person(
         (folder.training / STATE_FILE).unlink(missing_ok=True)
     if request.out is not None:
         note_outside(folder, _copied(lora, request.out))
+    if shelf is not None:
+        for file in shelf.put(lora, dataset.caption, checkpoint.family, next(iter(outcome.previews), None)):
+            note_outside(folder, file)
     on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
     return TrainResult(
         folder.name,

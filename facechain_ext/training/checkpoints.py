@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +37,8 @@ class TrainState:
     curve: tuple[LossPoint, ...]
     seconds: float
     """Training time so far."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """State of the gradient scaler; empty but in float16. Scale and growth decide which later steps overflow and are skipped."""
 
 
 def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
@@ -64,6 +67,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "schema": SCHEMA,
         "step": state.step,
         "seconds": state.seconds,
+        "scaler": state.scaler,
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
     }
@@ -96,7 +100,7 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
             moments.setdefault(int(index), {})[name] = tensor
     curve = tuple(LossPoint(*point) for point in header["curve"])
     ordered = [moments[i] for i in sorted(moments)]
-    return TrainState(header["step"], adapter, ordered, curve, header["seconds"]), header["marks"]
+    return TrainState(header["step"], adapter, ordered, curve, header["seconds"], header.get("scaler", {})), header["marks"]
 
 
 def differences(ours: dict[str, str], saved: dict[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image as PilImage
@@ -21,9 +22,10 @@ from facechain_ext.progress import CancelToken, Eta, LossPoint, Progress, Progre
 from facechain_ext.training.batches import photo_indices, step_stream, stratified_timesteps
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
+from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
-from facechain_ext.training.optim import learning_rate, make_optimizer, set_learning_rate
+from facechain_ext.training.optim import OutOfMemory, gradient_scaler, learning_rate, make_optimizer, set_learning_rate
 from facechain_ext.workspace import atomic_path
 
 STATE_FILE = "state.safetensors"
@@ -76,6 +78,8 @@ class _Run:
     previews: list[Path] = field(default_factory=list)
     likeness: float | None = None
     previewed: int | None = None
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """State of the gradient scaler as last saved."""
 
     @property
     def seconds(self) -> float:
@@ -104,19 +108,20 @@ def train(
     marks = fingerprint(dataset, session.checkpoint, config)
     saved = _saved_state(folder / STATE_FILE, marks) if resume else None
     targets = session.lora_targets()
-    with inject(session.unet, targets=list(targets), rank=config.rank, alpha=config.alpha, seed=config.seed) as adapter:
+    with inject(session.unet, targets=list(targets), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device) as adapter:
         optimizer = make_optimizer(adapter.parameters(), config)
         if saved is not None:
             _restore(run, adapter, optimizer, saved)
         try:
-            cache = build_cache(session, dataset, run.resolution, config.flip, watch.on_progress, watch.cancel)
-            _steps(run, adapter, optimizer, cache, marks)
-            if config.previews and run.previewed != run.step:
-                _preview(run)
+            with allocator_errors():
+                cache = build_cache(session, dataset, run.resolution, config.flip, watch.on_progress, watch.cancel)
+                _steps(run, adapter, optimizer, cache, marks)
+                if config.previews and run.step and run.previewed != run.step:
+                    _preview(run)
         except Cancelled as error:
             kept = f" The state at step {_saved_step(folder)} is kept: resume goes on from there." if (folder / STATE_FILE).exists() else ""
             raise Cancelled(f"Training was cancelled; the person's LoRAs are as before.{kept}") from error
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (OutOfMemory, MemoryError) as error:
             raise TrainingError(
                 "Memory ran out. Choose a smaller resolution, batch or rank, or switch gradient checkpointing on; "
                 "what was saved so far is kept and can be resumed."
@@ -150,6 +155,7 @@ def _restore(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer,
     packed["state"] = {i: dict(values) for i, values in enumerate(saved.moments)}
     optimizer.load_state_dict(packed)
     run.step, run.before, run.curve = saved.step, saved.seconds, list(saved.curve)
+    run.scaler = saved.scaler
     scored = [p.likeness for p in run.curve if p.likeness is not None]
     run.likeness = scored[-1] if scored else None
 
@@ -159,10 +165,13 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
     snr = signal_to_noise(session.alphas_cumprod)
     parameters = list(adapter.parameters())
     # Only float16 needs its gradients scaled away from underflow; bfloat16 has float32's range.
-    scaler = torch.amp.GradScaler(session.device.type, enabled=session.dtype is torch.float16)
+    scaler = gradient_scaler(session.device.type, enabled=session.dtype is torch.float16)
+    if run.scaler:
+        scaler.load_state_dict(run.scaler)
     eta = Eta(config.steps)
     run.began = time.monotonic()
-    while run.step < config.steps and not run.watch.cancel.stopping:
+    stopping = run.watch.cancel.stopping
+    while run.step < config.steps and not stopping:
         run.watch.cancel.raise_if_cancelled()
         rate = learning_rate(config, run.step)
         set_learning_rate(optimizer, rate)
@@ -183,10 +192,15 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
         run.curve.append(LossPoint(run.step, value, rate))
         seconds_left = eta.update(run.step)
         recent = _recent_loss(run.curve)
-        run.watch.on_progress(Progress(Stage.TRAIN, run.step, config.steps, "Training", recent, value, rate, eta_s=seconds_left))
+        event = Progress(Stage.TRAIN, run.step, config.steps, "Training", recent, value, rate, eta_s=seconds_left)
+        run.watch.on_progress(event)
+        session.report(event, run.watch.cancel)
         if config.preview_every and config.previews and run.step % config.preview_every == 0:
             _preview(run)
-        if run.step % config.save_every == 0 or run.watch.cancel.stopping:
+        # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
+        stopping = run.watch.cancel.stopping
+        if run.step % config.save_every == 0 or stopping:
+            run.scaler = scaler.state_dict()
             _save(run, adapter, optimizer, marks)
 
 
@@ -214,7 +228,7 @@ def _recent_loss(curve: list[LossPoint]) -> float:
 
 def _save(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
     moments = [dict(values) for _, values in sorted(optimizer.state_dict()["state"].items())]
-    state = TrainState(run.step, adapter.state(), moments, tuple(run.curve), run.seconds)
+    state = TrainState(run.step, adapter.state(), moments, tuple(run.curve), run.seconds, run.scaler)
     save_state(run.folder / STATE_FILE, state, marks)
 
 

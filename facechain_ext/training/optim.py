@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from facechain_ext.config import TrainConfig
 
+OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+"""torch before 2.5, as A1111 pins it, knows it under ``cuda`` only."""
 FINAL_SHARE = 0.1
 """The cosine ends at this share of the peak: the last steps still learn."""
 
@@ -25,6 +28,12 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over ``parameters``, float32; one kernel launch for all of them where torch can."""
     return torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, foreach=True)
+
+
+def gradient_scaler(device: str, *, enabled: bool) -> Any:
+    """torch's gradient scaler, which before 2.3 was CUDA's only."""
+    modern = getattr(torch.amp, "GradScaler", None)
+    return modern(device, enabled=enabled) if modern is not None else torch.cuda.amp.GradScaler(enabled=enabled and device == "cuda")
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

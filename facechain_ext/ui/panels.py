@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from facechain_ext.progress import Progress, Stage
 from facechain_ext.services.jobs import Job, JobState
-from facechain_ext.services.requests import Portrait, RankedPortraits, TrainResult
+from facechain_ext.services.requests import CheckpointChoice, Portrait, RankedPortraits, TrainResult
 from facechain_ext.ui.charts import loss_chart
-from facechain_ext.ui.compat import file_url
+from facechain_ext.ui.compat import file_url, update
 from facechain_ext.ui.pictures import inline
 from facechain_ext.ui.words import counted, duration, facts, likeness_words, note_box, problem_box
 
@@ -159,3 +160,9 @@ def _flag(portrait: Portrait) -> str:
 def latest(jobs: Sequence[Job], kind: str) -> Job | None:
     """The newest job of ``kind``, running or ended."""
     return next((j for j in reversed(jobs) if j.kind == kind), None)
+
+
+def checkpoint_update(choices: Sequence[CheckpointChoice]) -> Any:
+    """The list of checkpoints anew: a WebUI loads its own only after the page was built, and may switch it later."""
+    names = [c.name for c in choices]
+    return update(choices=names, value=names[0] if names else None)

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from facechain_ext.services.studio import Studio
+from facechain_ext.ui import panels
 from facechain_ext.ui.compat import bind, make
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PortraitActions
@@ -89,7 +90,11 @@ class PortraitTab:
             list(self._form.components),
             queue=False,
         )
-        return [(lambda: act.refresh(None), [self._person]), (act.attach, outputs)]
+        return [
+            (lambda: panels.checkpoint_update(act.choices()), [self._checkpoint]),
+            (lambda: act.refresh(None), [self._person]),
+            (act.attach, outputs),
+        ]
 
     def on_show(self, tab: Any) -> None:
         """Refresh people and gallery whenever ``tab`` comes to the front."""

@@ -53,6 +53,10 @@ class TrainActions:
         known = self.choices()
         return next((c for c in known if c.name == name), known[0] if known else None)
 
+    def checkpoint_update(self) -> Any:
+        """The list of checkpoints anew: a WebUI loads its own only after the page was built."""
+        return panels.checkpoint_update(self.choices())
+
     def preset(self, checkpoint: str | None, preset: str) -> TrainConfig:
         """The settings of a preset on a checkpoint."""
         choice = self.choice(checkpoint)

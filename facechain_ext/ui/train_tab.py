@@ -136,4 +136,4 @@ class TrainTab:
             list(self._cut.components),
             queue=False,
         )
-        return [(act.attach_check, check_outputs), (act.attach_train, train_outputs)]
+        return [(act.checkpoint_update, [self._checkpoint]), (act.attach_check, check_outputs), (act.attach_train, train_outputs)]

@@ -70,6 +70,10 @@ class StandaloneSession:
                 module.training = training
 
 
+    def report(self, event: Progress, cancel: CancelToken) -> None:
+        """See ``TrainSession``; nobody else shows progress here."""
+
+
 class StandaloneHost:
     """Implements ``TrainHost`` and ``ImageGenerator``; loads the checkpoint at first use."""
 

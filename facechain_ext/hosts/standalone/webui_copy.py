@@ -9,7 +9,7 @@ from pathlib import Path
 from facechain_ext.errors import UserInputError
 from facechain_ext.hosts.standalone.inspection import inspect
 from facechain_ext.hosts.standalone.loading import write_config
-from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.hosts.standalone.sidecar import SUFFIX, read_sidecar
 from facechain_ext.workspace import atomic_path, replaced_folder
 
 PLACE = "@CLIP_FOLDER@"
@@ -38,6 +38,10 @@ def copy_to_webui(checkpoint: Path, webui: Path) -> Path:
                 shutil.copy(file, fresh)
         with atomic_path(models / recipe.name, "the checkpoint's yaml") as temporary:
             temporary.write_text(recipe.read_text(encoding="utf-8").replace(PLACE, clip.as_posix()), encoding="utf-8")
+    hints = checkpoint.with_name(checkpoint.stem + SUFFIX)
+    if hints.exists():
+        with atomic_path(models / hints.name, "the checkpoint's settings") as temporary:
+            shutil.copyfile(hints, temporary)
     target = models / checkpoint.name
     with atomic_path(target, "the checkpoint") as temporary:
         shutil.copyfile(checkpoint, temporary)

@@ -1,0 +1,72 @@
+"""Registers tab, settings and API with the WebUI. Called by ``scripts/facechain.py`` at every start and every 'Reload UI'."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+from modules import script_callbacks, shared
+
+from facechain_ext.hosts.a1111.wiring import studio, workspace_root
+from facechain_ext.ui.compat import bind
+from facechain_ext.ui.page import build_tabs
+
+log = logging.getLogger(__name__)
+SECTION = ("facechain", "FaceChain")
+
+
+def register() -> None:
+    """Hand our callbacks to the WebUI, which forgets them at 'Reload UI'."""
+    script_callbacks.on_ui_settings(add_settings)
+    script_callbacks.on_ui_tabs(make_tab)
+    script_callbacks.on_app_started(add_api)
+
+
+def add_settings() -> None:
+    """Our section of the settings page."""
+    options: dict[str, Any] = {
+        "facechain_folder": shared.OptionInfo(
+            "", "Folder for photos, face LoRAs and portraits", gr.Textbox, {"placeholder": "models/FaceChain"}, section=SECTION
+        )
+        .info("empty: models/FaceChain")
+        .needs_restart(),
+        "facechain_pack": shared.OptionInfo("yunet_sface", "Face models", gr.Dropdown, lambda: {"choices": _packs()}, section=SECTION).info(
+            "embeddings of different models are never compared: prepare people again after a change"
+        ),
+    }
+    for key, option in options.items():
+        shared.opts.add_option(key, option)
+
+
+def _packs() -> list[str]:
+    try:
+        from facechain_ext.vision.insight import available_packs
+        from facechain_ext.workspace import Workspace
+    except ImportError:
+        return ["yunet_sface"]
+    return list(available_packs(Workspace(workspace_root()).packs))
+
+
+def make_tab() -> list[tuple[gr.Blocks, str, str]]:
+    """The FaceChain tab."""
+    # The gallery shows files from the workspace, which gradio serves only from folders it was told of.
+    shared.cmd_opts.gradio_allowed_path = [*(shared.cmd_opts.gradio_allowed_path or []), str(studio().workspace.root)]
+    with gr.Blocks(analytics_enabled=False) as tab:
+        loads = build_tabs(studio())
+        # A load event of Blocks inside other Blocks never fires; javascript/facechain.js presses this one when the page is ready.
+        ready = gr.Button("Refresh", visible=True, elem_id="facechain_refresh")
+        for handler, outputs in loads:
+            bind(ready.click, handler, [], outputs)
+    return [(tab, "FaceChain", "facechain")]
+
+
+def add_api(_demo: Any, app: Any) -> None:
+    """The HTTP API, where the WebUI's own is switched on; behind the same password."""
+    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
+        return
+    from facechain_ext.api.routes import install_routes
+    from facechain_ext.hosts.a1111.guard import password
+
+    install_routes(app, studio, guard=password())

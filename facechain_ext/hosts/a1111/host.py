@@ -1,0 +1,87 @@
+"""The WebUI as ``TrainHost``, ``ImageGenerator`` and ``Checkpoints``: always the checkpoint that is loaded."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from facechain_ext.errors import UserInputError
+from facechain_ext.faces.types import Image
+from facechain_ext.hosts.a1111.model import check_trainable, checkpoint_of, family_of, loaded, sidecar_of, unet_of
+from facechain_ext.hosts.a1111.sampling import loaded_loras, sample
+from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
+from facechain_ext.hosts.a1111.state import queued, undisturbed
+from facechain_ext.ports import CheckpointInfo, SamplingRequest
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.requests import CheckpointChoice
+
+
+class WebuiHost:
+    """Whatever checkpoint is loaded when it is asked."""
+
+    @property
+    def checkpoint(self) -> CheckpointInfo:
+        """The loaded checkpoint."""
+        return checkpoint_of(loaded())
+
+    @contextlib.contextmanager
+    def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[WebuiSession]:
+        """See ``TrainHost``; waits in the WebUI's queue."""
+        check_trainable(loaded())
+        with queued("FaceChain training"):
+            # Another user may have switched the checkpoint while we waited.
+            model = loaded()
+            check_trainable(model)
+            with undisturbed(model), contextlib.ExitStack() as stack:
+                unet = unet_of(model)
+                unet.train(gradient_checkpointing)
+                if gradient_checkpointing:
+                    stack.enter_context(checkpointed(unet))
+                yield WebuiSession(model)
+
+    def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
+        """See ``ImageGenerator``; waits in the WebUI's queue."""
+
+        def on_step(step: int, total: int) -> None:
+            on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
+
+        with queued("FaceChain portraits"):
+            model = loaded()
+            with undisturbed(model), loaded_loras(model, request.loras, family_of(model)):
+                images = sample(model, request, cancel, on_step)
+        on_progress(Progress(Stage.GENERATE, request.steps, request.steps, "Sampling"))
+        yield from images
+
+
+class WebuiCheckpoints:
+    """Implements ``Checkpoints``: the loaded one; which one that is, the WebUI's own dropdown decides."""
+
+    def __init__(self) -> None:
+        self._host = WebuiHost()
+
+    def choices(self) -> Sequence[CheckpointChoice]:
+        """The loaded checkpoint, none while nothing is loaded."""
+        from modules import sd_models
+
+        return [self.find(None)] if sd_models.model_data.sd_model is not None else []
+
+    def find(self, choice: str | None) -> CheckpointChoice:
+        """The loaded checkpoint, when ``choice`` is None or its name.
+
+        Raises:
+            UserInputError: when it is the name of another.
+            HostError: when nothing is loaded.
+        """
+        model = loaded()
+        name, sidecar = model.sd_checkpoint_info.name_for_extra, sidecar_of(model)
+        if choice not in (None, name):
+            raise UserInputError(f"The WebUI has {name} loaded, not '{choice}'. Choose the checkpoint at the top left of the page, then try again.")
+        note = sidecar.note or "the checkpoint the WebUI has loaded"
+        return CheckpointChoice(name, Path(model.sd_checkpoint_info.filename), note, True, sidecar.train, sidecar.portrait, sidecar.prepare)
+
+    def open(self, choice: str | None) -> WebuiHost:
+        """The WebUI, when its loaded checkpoint is the one asked for."""
+        self.find(choice)
+        return self._host

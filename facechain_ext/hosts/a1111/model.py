@@ -1,0 +1,103 @@
+"""What the WebUI has loaded, and whether a face LoRA can be trained on it."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from modules import devices, sd_models
+
+from facechain_ext.errors import HostError
+from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
+from facechain_ext.lora.naming import FACE_TARGETS, diffusers_path, kohya_name
+from facechain_ext.ports import CheckpointInfo, Family, Prediction
+
+NATIVE = {Family.SD1: 512, Family.SD2: 768, Family.SDXL: 1024}
+
+
+def loaded() -> Any:
+    """The model object the WebUI holds; nothing is loaded for this.
+
+    Raises:
+        HostError: when there is none yet.
+    """
+    model = sd_models.model_data.sd_model
+    if model is None or getattr(model, "sd_checkpoint_info", None) is None:
+        raise HostError("The WebUI has no checkpoint loaded. Choose one at the top left, wait until it is there, and try again.")
+    return model
+
+
+def family_of(model: Any) -> Family:
+    """The family of ``model``.
+
+    Raises:
+        HostError: for models a face LoRA cannot be trained on.
+    """
+    if getattr(model, "is_sdxl", False) and not getattr(model, "is_ssd", False):
+        return Family.SDXL
+    if getattr(model, "is_sd2", False):
+        return Family.SD2
+    if getattr(model, "is_sd1", False):
+        return Family.SD1
+    raise HostError("This checkpoint is neither Stable Diffusion 1, 2 nor SDXL. Load one of these; others cannot be trained yet.")
+
+
+def check_trainable(model: Any) -> None:
+    """Refuse what cannot work, before anything is touched.
+
+    Raises:
+        HostError: with what to change.
+    """
+    family_of(model)
+    if getattr(devices, "fp8", False):
+        raise HostError("The WebUI stores this checkpoint in FP8, which loses what training needs. Switch 'FP8 weight' off in the settings.")
+    from modules import shared
+
+    if shared.cmd_opts.lowvram:
+        raise HostError("The WebUI runs with --lowvram, which keeps only pieces of the model on the GPU. Start it with --medvram to train.")
+    inputs = unet_of(model).input_blocks[0][0].weight.shape[1]
+    if inputs != 4:
+        raise HostError(f"This is an inpainting or other special checkpoint ({inputs} input channels). Load a plain one to train.")
+
+
+def unet_of(model: Any) -> Any:
+    """LDM's UNetModel inside ``model``."""
+    return model.model.diffusion_model
+
+
+def lora_targets(model: Any) -> dict[str, str]:
+    """LDM module path -> kohya's name for everything a face LoRA adapts."""
+    family, targets = family_of(model), {}
+    for path, _ in unet_of(model).named_modules():
+        try:
+            diffusers = diffusers_path(path, family)
+        except KeyError:
+            continue
+        if FACE_TARGETS.search(diffusers):
+            targets[path] = kohya_name(path if family is Family.SDXL else diffusers)
+    return targets
+
+
+def sidecar_of(model: Any) -> Sidecar:
+    """Our settings beside the checkpoint's file, the family's own when there are none."""
+    found = read_sidecar(Path(model.sd_checkpoint_info.filename))
+    return found if found != Sidecar() else Sidecar(resolution=NATIVE[family_of(model)])
+
+
+def checkpoint_of(model: Any) -> CheckpointInfo:
+    """Name, hash, family and native size of ``model``."""
+    info = model.sd_checkpoint_info
+    prediction = Prediction.V if getattr(model, "parameterization", "eps") == "v" else Prediction.EPS
+    sha256 = info.sha256 or _file_sha256(Path(info.filename))
+    return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, sidecar_of(model).resolution)
+
+
+def _file_sha256(file: Path) -> str:
+    """With --no-hashing the WebUI has none."""
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while block := source.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""Samples with the WebUI's own ``process_images``."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+from modules import processing, shared
+
+from facechain_ext.errors import Cancelled, FileFormatError, HostError
+from facechain_ext.faces.types import Image
+from facechain_ext.lora.files import check_family, read_lora
+from facechain_ext.ports import Family, LoraWeight, SamplingRequest
+from facechain_ext.progress import CancelToken
+
+POLL_S = 0.25
+SAMPLERS = {"DPM++ 2M Karras": ("DPM++ 2M", "Karras")}
+"""Names of ours that are a sampler and a scheduler there."""
+OnStep = Callable[[int, int], None]
+
+
+def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: OnStep | None = None) -> list[Image]:
+    """All images of ``request``, one batch; no script of another extension runs, and nothing is saved.
+
+    The caller holds the queue and has cleared or loaded the LoRAs.
+
+    Raises:
+        Cancelled: when cancelled.
+        HostError: when the WebUI could not sample.
+    """
+    sampler, scheduler = SAMPLERS.get(request.sampler, (request.sampler, None))
+    many = len(request.seeds)
+    p = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=model,
+        prompt=[request.prompt] * many,
+        negative_prompt=[request.negative] * many,
+        seed=list(request.seeds),
+        sampler_name=sampler,
+        scheduler=scheduler,
+        batch_size=many,
+        steps=request.steps,
+        cfg_scale=request.cfg,
+        width=request.width,
+        height=request.height,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
+        override_settings={"sd_model_checkpoint": model.sd_checkpoint_info.title},
+    )
+    # Otherwise the options' LoRA for all prompts, and other extensions' networks, would come in.
+    p.disable_extra_networks = True
+    with contextlib.closing(p), _watched(cancel, on_step):
+        try:
+            made = processing.process_images(p)
+        except Exception as error:  # the WebUI raises whatever its parts raise
+            raise HostError(f"The WebUI could not sample ({type(error).__name__}: {error}). Its log has the details.") from error
+    cancel.raise_if_cancelled()
+    images = [np.asarray(image.convert("RGB")) for image in made.images[made.index_of_first_image :][:many]]
+    if len(images) < many:
+        raise Cancelled("The WebUI was interrupted. Nothing was changed.")
+    return images
+
+
+@contextlib.contextmanager
+def _watched(cancel: CancelToken, on_step: OnStep | None) -> Iterator[None]:
+    """Tell ``on_step`` what the WebUI's state says, and interrupt it when cancelled."""
+    ended = threading.Event()
+
+    def look() -> None:
+        last = -1
+        while not ended.wait(POLL_S):
+            if cancel.cancelled and not shared.state.interrupted:
+                shared.state.interrupt()
+            step, total = shared.state.sampling_step, shared.state.sampling_steps
+            if on_step is not None and total and step != last:
+                last = step
+                on_step(min(step, total), total)
+
+    thread = threading.Thread(target=look, name="facechain-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def loaded_loras(model: Any, loras: Sequence[LoraWeight], family: Family) -> Iterator[None]:
+    """Let the WebUI's own LoRA code apply ``loras``, wherever their files lie, while the block runs.
+
+    Raises:
+        FileFormatError: for another family, or a LoRA that fits no layer of the checkpoint.
+    """
+    wanted = []
+    for weight in loras:
+        check_family(read_lora(weight.file), family)
+        network = networks.load_network(*_on_disk(weight.file))
+        if not network.modules:
+            raise FileFormatError(f"The LoRA {weight.file.stem} fits no layer of this checkpoint. Use it with the one it was trained on.")
+        network.te_multiplier, network.unet_multiplier, network.dyn_dim = weight.text, weight.unet, None
+        wanted.append(network)
+    networks.loaded_networks[:] = wanted
+    try:
+        yield
+    finally:
+        networks.loaded_networks.clear()
+
+
+def _on_disk(file: Path) -> tuple[str, Any]:
+    # The WebUI tells LoRAs by name only and caches them; the content in the name keeps a file made anew from being mistaken.
+    name = f"facechain {file.stem} {hashlib.sha256(file.read_bytes()).hexdigest()[:10]}"
+    import network
+
+    return name, network.NetworkOnDisk(name, str(file))

@@ -1,0 +1,193 @@
+"""The panel in txt2img and img2img: a person and a style put into the prompt, every picture scored, the best first."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import networks
+import numpy as np
+from modules import scripts, shared
+
+from facechain_ext.config import PanelConfig
+from facechain_ext.errors import FaceChainError, HostError, UserInputError
+from facechain_ext.faces.types import Embedding
+from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, loaded
+from facechain_ext.hosts.a1111.shelf import FOLDER
+from facechain_ext.hosts.a1111.wiring import studio
+from facechain_ext.portraits.rank import Score, order, score
+from facechain_ext.services.portraits import face_lora, style_lora
+from facechain_ext.services.train_person import dataset_of
+from facechain_ext.styles.catalog import Style, find_style
+from facechain_ext.styles.prompts import PLAIN, compose
+from facechain_ext.ui.compat import update
+
+log = logging.getLogger(__name__)
+LIKENESS = "FaceChain likeness"
+
+
+@dataclass
+class _Run:
+    """What one generation needs; hung on nothing of the WebUI's."""
+
+    config: PanelConfig
+    person: Embedding
+    scores: list[Score]
+
+
+class FaceChainScript(scripts.Script):
+    """AlwaysVisible; switched off it does nothing at all."""
+
+    def __init__(self) -> None:
+        self._run: _Run | None = None
+
+    def title(self) -> str:
+        """The name by which the API's ``alwayson_scripts`` knows us."""
+        return "FaceChain"
+
+    def show(self, is_img2img: bool) -> Any:
+        """On both pages."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """The accordion; its values are ``process``'s arguments."""
+        where = "img2img" if is_img2img else "txt2img"
+
+        def named(part: str) -> str:
+            return f"facechain_{where}_{part}"
+
+        defaults = PanelConfig()
+        with gr.Accordion("FaceChain", open=False, elem_id=named("panel")):
+            enabled = gr.Checkbox(False, label="Enable", elem_id=named("enabled"))
+            with gr.Row():
+                person = gr.Dropdown(people(), value=None, label="Person", elem_id=named("person"))
+                style = gr.Dropdown(styles(), value=PLAIN.id, label="Style", elem_id=named("style"))
+                again = gr.Button("Refresh people and styles", elem_id=named("refresh"))
+            with gr.Row():
+                face = gr.Slider(0, 2, defaults.face_weight, step=0.05, label="Face weight", elem_id=named("face_weight"))
+                strength = gr.Slider(0, 2, defaults.style_weight, step=0.05, label="Style weight", elem_id=named("style_weight"))
+                least = gr.Slider(-1, 1, defaults.min_likeness, step=0.05, label="Flag below likeness", elem_id=named("min_likeness"))
+            ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
+            again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
+        self.infotext_fields = [
+            (enabled, lambda found: "FaceChain person" in found),
+            (person, "FaceChain person"),
+            (style, lambda found: found.get("FaceChain style", PLAIN.id) if "FaceChain person" in found else update()),
+            (face, "FaceChain face weight"),
+            (strength, "FaceChain style weight"),
+        ]
+        self.paste_field_names = ["FaceChain person", "FaceChain style", "FaceChain face weight", "FaceChain style weight"]
+        return [enabled, person, style, face, strength, least, ranked]
+
+    def process(self, p: Any, enabled: Any = False, *values: Any) -> None:
+        """Compose the prompts before the WebUI reads their LoRA tags.
+
+        The API gives ``[enabled, person, style, face weight, style weight, least likeness, rank]`` or ``[enabled, {…}]``.
+        """
+        self._run = None
+        if not enabled:
+            return
+        try:
+            config = PanelConfig.from_dict(values[0]) if values and isinstance(values[0], dict) else PanelConfig.from_values(values)
+            self._compose(p, config)
+        except FaceChainError as error:
+            # A picture without the face that was asked for would be a silent failure: none is made, and the page says why.
+            p.comment(f"FaceChain: {error}")
+            log.warning("%s", error)
+            shared.state.interrupt()
+
+    def _compose(self, p: Any, config: PanelConfig) -> None:
+        if not config.person.strip():
+            raise UserInputError("Choose a person whose face LoRA is trained, or switch the FaceChain panel off.")
+        work, model = studio(), loaded()
+        folder = work.workspace.existing_person(config.person)
+        dataset = dataset_of(folder, work.analyzer)
+        chosen = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style)
+        weight = config.style_weight
+        tags = [tag(face_lora(folder), config.face_weight, dataset.caption)]
+        if chosen is not None and chosen.acts_on(checkpoint_of(model).name):
+            tags.append(tag(style_lora(chosen), weight, chosen.name))
+        self._write(p, chosen, dataset.caption, tags)
+        self._run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
+        p.extra_generation_params |= {
+            "FaceChain person": folder.name,
+            "FaceChain style": chosen.id if chosen else PLAIN.id,
+            "FaceChain face weight": config.face_weight,
+            "FaceChain style weight": weight,
+            LIKENESS: self._likeness,
+        }
+
+    def _write(self, p: Any, style: Style | None, words: str, tags: Sequence[str]) -> None:
+        def composed(prompts: list[str] | None, negatives: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
+            if not prompts:
+                return prompts, negatives
+            pairs = [compose(style, words, own, no) for own, no in zip(prompts, negatives or [""] * len(prompts), strict=True)]
+            return [" ".join([pair.positive, *tags]) for pair in pairs], [pair.negative for pair in pairs]
+
+        p.all_prompts, p.all_negative_prompts = composed(p.all_prompts, p.all_negative_prompts)
+        if getattr(p, "all_hr_prompts", None):
+            p.all_hr_prompts, p.all_hr_negative_prompts = composed(p.all_hr_prompts, p.all_hr_negative_prompts)
+        p.main_prompt, p.main_negative_prompt = (p.all_prompts or [""])[0], (p.all_negative_prompts or [""])[0]
+
+    def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
+        """Measure each finished picture."""
+        if self._run is not None:
+            self._run.scores.append(score(np.asarray(pp.image.convert("RGB")), studio().analyzer, self._run.person))
+
+    def _likeness(self, p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
+        """For the infotext of picture ``index`` of the batch (processing.py:807 calls what is callable)."""
+        place = p.iteration * p.batch_size + (index or 0)
+        if self._run is None or use_main_prompt or place >= len(self._run.scores):
+            return None
+        likeness = self._run.scores[place].likeness
+        return "no face" if likeness is None else f"{likeness:.3f}"
+
+    def postprocess(self, p: Any, processed: Any, *_: Any) -> None:
+        """Put the most alike first in the gallery."""
+        run, self._run = self._run, None
+        first = processed.index_of_first_image
+        if run is None or not run.config.rank or len(run.scores) != len(processed.images) - first:
+            return
+        places = order(run.scores, run.config.min_likeness)
+        for name in ("images", "infotexts"):
+            values = getattr(processed, name)
+            values[first:] = [values[first + i] for i in places]
+        for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
+            values = getattr(processed, name)
+            if len(values) == len(places):
+                setattr(processed, name, [values[i] for i in places])
+
+
+def tag(file: Path, weight: float, words: str) -> str:
+    """``<lora:NAME:WEIGHT>`` for the WebUI's own loader, the file being put on its shelf first if it is not there.
+
+    Raises:
+        HostError: when the WebUI does not find it then.
+    """
+    if file.stem not in networks.available_networks or Path(networks.available_networks[file.stem].filename).parent.name != FOLDER:
+        studio().shelve(file, words, family_of(loaded()))
+    if file.stem not in networks.available_networks:
+        raise HostError(f"The WebUI does not find the LoRA {file.name} in its folder. Press Refresh on its Lora page.")
+    return f"<lora:{file.stem}:{weight:g}>"
+
+
+def people() -> list[str]:
+    """Those who have a face LoRA."""
+    try:
+        return [p.name for p in studio().people() if p.loras]
+    except FaceChainError:
+        return []
+
+
+def styles() -> list[str]:
+    """Ids of all styles, the plain one first."""
+    try:
+        found = [s.id for s in studio().styles()]
+    except FaceChainError:
+        found = []
+    return [PLAIN.id, *(i for i in found if i != PLAIN.id)]

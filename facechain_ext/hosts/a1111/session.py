@@ -1,0 +1,116 @@
+"""``TrainSession`` on the modules the WebUI has loaded."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from modules import devices, prompt_parser, shared
+from torch.utils.checkpoint import checkpoint
+
+from facechain_ext.faces.types import Image
+from facechain_ext.hosts.a1111.model import checkpoint_of, lora_targets, unet_of
+from facechain_ext.hosts.a1111.sampling import sample
+from facechain_ext.hosts.a1111.state import random_state
+from facechain_ext.ports import Conditioning, Family, SamplingRequest
+from facechain_ext.progress import CancelToken, Progress
+
+CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}
+
+
+class WebuiSession:
+    """Implements ``TrainSession``; valid inside ``state.queued`` and ``state.undisturbed``."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.checkpoint = checkpoint_of(model)
+        self.device, self.dtype = devices.device, devices.dtype_unet
+        self.alphas_cumprod = model.alphas_cumprod.detach().to(devices.device, torch.float32)
+
+    @property
+    def unet(self) -> torch.nn.Module:
+        """LDM's UNetModel itself."""
+        return unet_of(self._model)
+
+    def lora_targets(self) -> Mapping[str, str]:
+        """See ``TrainSession``; paths are LDM's."""
+        return lora_targets(self._model)
+
+    def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``TrainSession``."""
+        model = self._model
+        with torch.no_grad(), devices.autocast():
+            encoded = model.encode_first_stage(images.to(self.device, devices.dtype_vae))
+            if hasattr(encoded, "mean") and hasattr(encoded, "std") and not isinstance(encoded, torch.Tensor):
+                return encoded.mean.float() * model.scale_factor, encoded.std.float() * model.scale_factor
+            # SDXL's code scales and samples by itself.
+            return encoded.float(), torch.zeros_like(encoded, dtype=torch.float32)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
+        with torch.no_grad(), devices.autocast():
+            if self.checkpoint.family is Family.SDXL:
+                side = self.checkpoint.resolution
+                encoded = self._model.get_learned_conditioning(prompt_parser.SdConditioning(list(prompts), width=side, height=side))
+                return Conditioning(encoded["crossattn"].detach(), encoded["vector"].detach())
+            return Conditioning(self._model.get_learned_conditioning(list(prompts)).detach())
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """See ``TrainSession``."""
+        if conditioning.pooled is not None:
+            wanted: dict[str, Any] = {"crossattn": conditioning.context, "vector": conditioning.pooled}
+        else:
+            wanted = {"c_crossattn": [conditioning.context]}
+        with torch.enable_grad(), devices.autocast():
+            return self._model.apply_model(noisy, timesteps, wanted)
+
+    def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
+        """See ``TrainSession``."""
+        state = shared.state
+        step, steps = state.sampling_step, state.sampling_steps
+        modes = [(m, m.training) for m in self.unet.modules()]
+        self.unet.eval()
+        try:
+            with random_state():
+                images = sample(self._model, request, cancel)
+        finally:
+            for module, training in modes:
+                module.training = training
+            state.job_count, state.job_no, state.sampling_step, state.sampling_steps = 1, 0, step, steps
+        yield from images
+
+    def report(self, event: Progress, cancel: CancelToken) -> None:
+        """See ``TrainSession``: the WebUI's progress bar and its Interrupt button."""
+        state = shared.state
+        state.job_count, state.job_no = 1, 0
+        state.sampling_step, state.sampling_steps = event.step, event.total
+        state.textinfo = f"FaceChain: step {event.step} of {event.total}, loss {event.loss:.4f}" if event.loss is not None else event.message
+        if state.interrupted or state.stopping_generation:
+            cancel.stop()
+            # While set, the last previews would come out empty.
+            state.interrupted = state.stopping_generation = False
+
+
+@contextlib.contextmanager
+def checkpointed(unet: torch.nn.Module) -> Iterator[None]:
+    """Forget activations inside blocks and compute them again: less memory, a third more time.
+
+    Non-reentrant: with a frozen base the WebUI's own kind (modules/sd_hijack_checkpoint.py) finds nothing that needs a gradient.
+    """
+    blocks = [m for m in unet.modules() if type(m).__name__ in CHECKPOINTED]
+    for block in blocks:
+        original = block.forward
+
+        def forward(*args: Any, run: Any = original, **kwargs: Any) -> Any:
+            return checkpoint(run, *args, use_reentrant=False, **kwargs)
+
+        block.forward = forward
+    try:
+        yield
+    finally:
+        for block in blocks:
+            # The class's own method shows again.
+            del block.forward

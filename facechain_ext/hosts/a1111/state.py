@@ -1,0 +1,117 @@
+"""Everything of the WebUI that training or sampling touches, put back on exit."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import networks
+import numpy as np
+import torch
+from modules import call_queue, processing, shared
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
+
+
+@contextlib.contextmanager
+def queued(job: str) -> Iterator[None]:
+    """Wait for our turn in the WebUI's queue, then show ``job`` as the running one.
+
+    The lock is not re-entrant (modules/fifo_lock.py): what runs inside must not take it again.
+    """
+    with call_queue.queue_lock:
+        shared.state.begin(job=job)
+        shared.state.job_count = 1
+        try:
+            yield
+        finally:
+            shared.state.end()
+
+
+@contextlib.contextmanager
+def undisturbed(model: Any) -> Iterator[None]:
+    """Flags, gradients, modes, hooks' owners, options, caches, RNG and the LoRAs in use of the WebUI are on exit what they were.
+
+    Inside, no LoRA is merged into the weights and every parameter is frozen.
+    """
+    flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    modes = [(m, m.training) for m in model.modules()]
+    options = copy.deepcopy(shared.opts.data)
+    caches = _caches()
+    history = shared.cmd_opts.no_prompt_history
+    active = list(networks.loaded_networks)
+    with random_state():
+        try:
+            clear_loras(model)
+            # The WebUI keeps 'last prompt' in params.txt; previews must not take its place.
+            shared.cmd_opts.no_prompt_history = True
+            for parameter, _, _ in flags:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            clear_loras(model)
+            networks.loaded_networks[:] = active
+            for parameter, wanted, gradient in flags:
+                parameter.requires_grad_(wanted)
+                parameter.grad = gradient
+            for module, training in modes:
+                module.training = training
+            shared.cmd_opts.no_prompt_history = history
+            _restore_options(options)
+            for owner, name, value in caches:
+                setattr(owner, name, value)
+
+
+@contextlib.contextmanager
+def random_state() -> Iterator[None]:
+    """Put Python's, NumPy's and torch's generators back on exit."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
+
+
+def clear_loras(model: Any) -> None:
+    """Take every merged LoRA out of the weights now; the WebUI itself does so only at each layer's next forward.
+
+    extensions-builtin/Lora/networks.py: ``network_apply_weights`` copies a layer's backup back when no network is loaded.
+    """
+    networks.loaded_networks.clear()
+    with torch.no_grad():
+        for module in model.modules():
+            if getattr(module, "network_layer_name", None) is not None and getattr(module, "network_current_names", ()) != ():
+                networks.network_apply_weights(module)
+
+
+def _caches() -> list[tuple[Any, str, Any]]:
+    """The class-level caches of encoded prompts; emptied by giving the classes fresh ones meanwhile."""
+    found = []
+    for owner, names in (
+        (StableDiffusionProcessing, ("cached_c", "cached_uc")),
+        (StableDiffusionProcessingTxt2Img, ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")),
+        (processing.StableDiffusionProcessingImg2Img, ("cached_c", "cached_uc")),
+    ):
+        for name in names:
+            if name in owner.__dict__:
+                found.append((owner, name, owner.__dict__[name]))
+                setattr(owner, name, [None, None])
+    return found
+
+
+def _restore_options(before: dict[str, Any]) -> None:
+    """Also keys that were not there: ``process_images`` restores only those config.json held (processing.py:823)."""
+    now = shared.opts.data
+    for key in set(now) - set(before):
+        now.pop(key)
+    for key, value in before.items():
+        if key not in now or now[key] != value:
+            now[key] = value

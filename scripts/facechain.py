@@ -1,0 +1,6 @@
+"""FaceChain inside the WebUI: the only file its script loader runs."""
+
+from facechain_ext.hosts.a1111 import extension
+from facechain_ext.hosts.a1111.script import FaceChainScript  # noqa: F401 - the loader registers the class it finds here
+
+extension.register()
