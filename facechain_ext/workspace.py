@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from facechain_ext.errors import FileFormatError, StorageError, UserInputError
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
 NAME_LENGTH = 64
+DOOMED = ".deleting-"
+"""Before the name of a folder that is being deleted."""
 
 
 def person_name(name: str) -> str:
@@ -272,19 +275,21 @@ class Workspace:
 def remove_tree(folder: Path) -> int:
     """Delete ``folder`` with all it holds; return the number of files deleted.
 
-    The folder is renamed out of the way first, so that a crash half way leaves no half person behind.
+    The folder is renamed out of the way first, so that a crash half way leaves no half person behind; what an earlier crash left goes too.
 
     Raises:
         StorageError: when something could not be deleted; it names how much is left.
     """
     if not folder.exists():
         return 0
-    doomed = folder.with_name(f".deleting-{folder.name}-{os.getpid()}")
     with storage_errors("the deletion"):
-        os.replace(folder, doomed)
-    count = sum(1 for p in doomed.rglob("*") if p.is_file())
+        os.replace(folder, folder.with_name(f"{DOOMED}{folder.name}-{secrets.token_hex(4)}"))
+    count = 0
     left: list[str] = []
-    shutil.rmtree(doomed, onerror=lambda _function, path, _info: left.append(path))
+    for doomed in folder.parent.glob(f"{DOOMED}*"):
+        count += sum(1 for p in doomed.rglob("*") if p.is_file())
+        shutil.rmtree(doomed, onerror=lambda _function, path, _info: left.append(path))
+    left = [path for path in left if os.path.lexists(path)]
     if left:
         raise StorageError(f"{len(left)} files could not be deleted. Close programs that use them and delete again.")
     return count

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from facechain_ext.errors import StorageError
+from facechain_ext.errors import FileFormatError, StorageError
 from facechain_ext.services.requests import FaceLora, Person
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, read_json, remove_tree, write_json
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 
 
 def read_card(folder: PersonFolder) -> dict[str, Any]:
-    """``person.json`` as plain data, or a fresh one."""
-    if folder.card.exists():
-        return read_json(folder.card, SCHEMA)
+    """``person.json`` as plain data, or a fresh one.
+
+    Raises:
+        FileFormatError: when it is damaged or newer than this program.
+    """
+    return _fresh_card(folder) | (read_json(folder.card, SCHEMA) if folder.card.exists() else {})
+
+
+def _fresh_card(folder: PersonFolder) -> dict[str, Any]:
     return {"schema": SCHEMA, "name": folder.name, "trigger": "", "subject": "", "loras": [], "outside": []}
+
+
+def _card_if_readable(folder: PersonFolder) -> dict[str, Any]:
+    """As ``read_card``, but a damaged card neither hides the other people nor keeps this one from being deleted."""
+    try:
+        return read_card(folder)
+    except FileFormatError:
+        log.warning("the card of a person is damaged; what it said is ignored")
+        return _fresh_card(folder)
 
 
 def write_card(folder: PersonFolder, card: dict[str, Any]) -> None:
@@ -54,7 +72,7 @@ def list_people(workspace: Workspace) -> list[Person]:
 
 
 def _person(folder: PersonFolder) -> Person:
-    card = read_card(folder)
+    card = _card_if_readable(folder)
     crops = sorted(folder.dataset.glob("[0-9]*.png"))
     return Person(
         name=folder.name,
@@ -79,7 +97,7 @@ def delete_person(workspace: Workspace, name: str) -> int:
     """
     folder = workspace.existing_person(name)
     count = 0
-    for entry in read_card(folder)["outside"]:
+    for entry in _card_if_readable(folder)["outside"]:
         file = Path(entry["file"])
         try:
             if file.is_file() and sha256(file) == entry["sha256"]:

@@ -35,12 +35,12 @@ def prepare_person(
         UserInputError: for a bad name, no photos at all, or ``NoUsablePhoto``.
     """
     folder = workspace.person(request.person)
+    card = read_card(folder)
     result = prepare(expand(request.sources), folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel)
     if result.dataset is None:
         raise NoUsablePhoto(result)
     cancel.raise_if_cancelled()
     write_dataset(folder.dataset, result.dataset, result.verdicts)
-    card = read_card(folder)
     card.update(trigger=request.config.trigger, subject=request.config.subject)
     write_card(folder, card)
     return result
