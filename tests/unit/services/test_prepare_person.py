@@ -1,0 +1,92 @@
+"""Preparing as a use case: verdicts for all, a dataset in place of the older, and the older kept when nothing comes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facechain_ext.config import PrepareConfig
+from facechain_ext.errors import Cancelled, UserInputError
+from facechain_ext.faces.dataset import read_dataset
+from facechain_ext.faces.types import Reason
+from facechain_ext.progress import CancelToken, Stage
+from facechain_ext.services.prepare_person import NoUsablePhoto
+from facechain_ext.services.requests import PrepareRequest
+from tests.unit.services.conftest import PERSON, contents
+
+CONFIG = PrepareConfig(resolution=128, crop_scale=1.5)
+
+
+@pytest.fixture
+def wall(tmp_path):
+    """A picture without a face."""
+    file = tmp_path / "Mum's wall.png"
+    Image.fromarray(np.full((200, 200, 3), 120, np.uint8)).save(file)
+    return file
+
+
+def test_a_new_person(empty, photos, wall):
+    seen = []
+    result = empty.prepare(PrepareRequest(" Zoë ", (*photos[:2], wall), CONFIG), seen.append)
+    assert [v.accepted for v in result.verdicts] == [True, True, False]
+    assert result.verdicts[2].reasons == (Reason.NO_FACE,)
+    person = empty.person("Zoë")
+    assert (person.photos, person.trigger, person.subject, person.loras) == (2, "sks", "person", ())
+    stored = read_dataset(empty.workspace.person("Zoë").dataset)
+    assert stored.caption == "sks person"
+    assert float(np.linalg.norm(stored.mean_embedding)) == pytest.approx(1, abs=1e-5)
+    steps = [(e.step, e.total) for e in seen if e.stage is Stage.PREPARE]
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+
+
+def test_preparing_again_replaces_the_dataset_and_keeps_the_loras(copy, photos):
+    before = contents(copy.workspace.person(PERSON).loras)
+    copy.prepare(PrepareRequest(PERSON.lower(), photos[:2], PrepareConfig(resolution=64, trigger="ada", subject="woman")))
+    person = copy.person(PERSON)
+    assert (person.photos, person.trigger, person.subject, len(person.loras)) == (2, "ada", "woman", 1)
+    assert contents(copy.workspace.person(PERSON).loras) == before
+    assert [p.name for p in copy.people()] == [PERSON]
+
+
+def test_without_a_usable_photo_the_older_dataset_stays(copy, wall):
+    before = contents(copy.workspace.root)
+    with pytest.raises(NoUsablePhoto) as caught:
+        copy.prepare(PrepareRequest(PERSON, (wall,), CONFIG))
+    assert contents(copy.workspace.root) == before
+    [verdict] = caught.value.preparation.verdicts
+    assert str(caught.value) == verdict.sentences[0]
+    letter = wall.with_name("letter.jpg")
+    letter.write_text("not a picture")
+    with pytest.raises(NoUsablePhoto, match="None of the 2 photos"):
+        copy.prepare(PrepareRequest(PERSON, (wall, letter), CONFIG))
+    with pytest.raises(UserInputError, match=r"nowhere\.jpg"):
+        copy.prepare(PrepareRequest(PERSON, (wall, wall.parent / "nowhere.jpg"), CONFIG))
+    assert contents(copy.workspace.root) == before
+
+
+@pytest.mark.parametrize("name", ["../../x", "CON", "", " ", "a/b", "x" * 65])
+def test_bad_names_make_no_folder(name, empty, photos):
+    with pytest.raises(UserInputError):
+        empty.prepare(PrepareRequest(name, photos[:1], CONFIG))
+    assert not empty.workspace.root.exists()
+
+
+def test_cancelling_keeps_the_older_dataset(copy, photos):
+    before, token = contents(copy.workspace.root), CancelToken()
+    with pytest.raises(Cancelled):
+        copy.prepare(PrepareRequest(PERSON, photos[:3], CONFIG), lambda event: token.cancel(), token)
+    assert contents(copy.workspace.root) == before
+
+
+def test_a_folder_stands_for_the_photos_in_it(empty, photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for photo in photos[:2]:
+        Image.open(photo).save(folder / f"{photo.stem}.png")
+    assert len(empty.prepare(PrepareRequest("Ada", (folder,), CONFIG)).verdicts) == 2
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserInputError):
+        empty.prepare(PrepareRequest("Ada", (tmp_path / "nothing",), CONFIG))
+    assert empty.person("Ada").photos == 2
