@@ -1,0 +1,224 @@
+"""What requests and answers hold, in what pydantic 1.10 (the WebUI's) and pydantic 2 both know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from facechain_ext.config import PortraitConfig, PrepareConfig, Settings, TrainConfig
+
+
+def _names(kind: type[Settings]) -> str:
+    """A sentence that lists the settings of ``kind``."""
+    return f"Overrides of the checkpoint's own settings: {', '.join(f.name for f in dataclasses.fields(kind))} (docs/settings.md)."
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    error: str = Field(description="A code for programs.")
+    message: str = Field(description="What happened and what to do, for people.")
+
+
+class PhotoBody(BaseModel, extra="forbid"):
+    """One photo in a JSON request."""
+
+    name: str = Field("", description="File name to show in the verdict.")
+    data: str = Field(description="The file's bytes in base64; a data: URL will do.")
+
+
+class PrepareBody(BaseModel, extra="forbid"):
+    """Photos to turn into a person's dataset."""
+
+    person: str
+    photos: list[PhotoBody | str] = Field(description="Photos; a string stands for its base64 alone.")
+    checkpoint: str | None = Field(None, description="Whose prepare settings to start from; null is the default one.")
+    settings: dict[str, Any] = Field({}, description=_names(PrepareConfig))
+
+
+class TrainBody(BaseModel, extra="forbid"):
+    """A face LoRA to train from the person's dataset."""
+
+    person: str
+    checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
+    settings: dict[str, Any] = Field({}, description=_names(TrainConfig))
+    resume: bool = Field(False, description="Go on from the last saved state of the same settings.")
+
+
+class PortraitsBody(BaseModel, extra="forbid"):
+    """Portraits to generate and rank."""
+
+    person: str
+    checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
+    style: str | None = Field(None, description="An id from GET /styles; null is a plain portrait.")
+    prompt: str = Field("", description="Your own words, added to style and person.")
+    negative: str = ""
+    with_lora: bool = Field(True, description="False leaves the face LoRA out.")
+    settings: dict[str, Any] = Field({}, description=_names(PortraitConfig))
+
+
+class Health(BaseModel):
+    """That we are here."""
+
+    status: str
+    version: str
+    running: str | None = Field(None, description="Id of the job under way.")
+    waiting: int = Field(0, description="Jobs in the queue.")
+
+
+class LoraView(BaseModel):
+    """A face LoRA."""
+
+    name: str
+    sha256: str
+    family: str
+    checkpoint: str
+    rank: int
+    steps: int
+    likeness: float | None = None
+    created: str = Field(description="UTC, ISO 8601.")
+
+
+class PersonView(BaseModel):
+    """What is kept about one person."""
+
+    name: str
+    trigger: str
+    subject: str
+    photos: int
+    portraits: int
+    resumable: bool = Field(description="An unfinished training can go on.")
+    loras: list[LoraView]
+
+
+class Deleted(BaseModel):
+    """What a deletion removed."""
+
+    person: str
+    files: int
+
+
+class StyleView(BaseModel):
+    """One look."""
+
+    id: str
+    name: str
+    category: str
+    prompt: str
+    negative: str
+    lora: str | None = None
+    weight: float
+    licence: str
+
+
+class CheckpointView(BaseModel):
+    """A checkpoint to train on and generate with, and the settings that suit it."""
+
+    name: str
+    note: str
+    default: bool
+    prepare: dict[str, Any]
+    train: dict[str, Any]
+    portraits: dict[str, Any]
+
+
+class Accepted(BaseModel):
+    """A job was queued."""
+
+    job_id: str
+
+
+class CurvePoint(BaseModel):
+    """One point of the training curve."""
+
+    step: int
+    loss: float | None = None
+    learning_rate: float
+    likeness: float | None = None
+
+
+class VerdictView(BaseModel):
+    """What became of one photo."""
+
+    file: str
+    accepted: bool
+    reasons: list[str] = Field(description="Codes: unreadable, no-face, blurred…")
+    sentences: list[str]
+    quality: float
+    similarity: float | None = None
+
+
+class PrepareResult(BaseModel):
+    """The outcome of POST /prepare; given when the job failed for want of a usable photo, too."""
+
+    accepted: int
+    photos: list[VerdictView]
+    advice: list[str]
+
+
+class TrainOutcome(BaseModel):
+    """The outcome of POST /train."""
+
+    lora: str = Field(description="File name.")
+    steps: int
+    seconds: float
+    loss: float | None = None
+    likeness: float | None = None
+    stopped_early: bool
+
+
+class PortraitView(BaseModel):
+    """One portrait."""
+
+    file: str
+    url: str
+    seed: int
+    likeness: float | None = None
+    faces: int
+    rank: int
+    flagged: bool
+    infotext: str
+
+
+class PortraitsResult(BaseModel):
+    """The outcome of POST /portraits, the most alike first."""
+
+    portraits: list[PortraitView]
+
+
+class ImageView(BaseModel):
+    """A picture of a job."""
+
+    file: str
+    url: str
+    caption: str
+
+
+class JobView(BaseModel):
+    """Where a job stands."""
+
+    id: str
+    kind: str = Field(description="prepare, train or portraits")
+    person: str
+    state: str = Field(description="queued, running, done, failed or cancelled")
+    stage: str
+    step: int
+    total: int
+    message: str
+    loss: float | None = None
+    eta_s: float | None = Field(None, description="Seconds to the end of the stage.")
+    likeness: float | None = None
+    ahead: int = Field(description="Jobs that run or wait before this one.")
+    started: float | None = Field(None, description="Unix time.")
+    finished: float | None = None
+    error: str | None = Field(None, description="A sentence, when it failed.")
+
+
+class JobDetail(JobView):
+    """A job with all it has to show."""
+
+    curve: list[CurvePoint]
+    images: list[ImageView] = Field(description="Previews of a training, portraits of a finished portraits job.")
+    result: PrepareResult | TrainOutcome | PortraitsResult | None = None
