@@ -94,6 +94,8 @@ def load_styles(own: Path | None = None) -> list[Style]:
     styles: dict[str, Style] = {}
     for folder in (SHIPPED, own):
         for file in sorted(folder.glob("*.json")) if folder and folder.is_dir() else []:
+            if file.name.endswith(".score.json"):  # the bench's statistic, which lies beside a style's LoRA
+                continue
             style = read_style(file)
             styles[style.id] = style
     return list(styles.values())

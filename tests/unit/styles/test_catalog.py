@@ -114,6 +114,12 @@ def test_an_own_style_is_added_and_replaces_a_shipped_one(tmp_path):
     assert load_styles(tmp_path / "nothing") == shipped
 
 
+def test_the_benchs_statistic_beside_a_lora_is_not_taken_for_a_style(tmp_path):
+    written(tmp_path)
+    (tmp_path / "wet.score.json").write_text('{"schema": 1, "direction": [], "offset": 0}')
+    assert [s.id for s in load_styles(tmp_path) if s.folder == tmp_path] == ["rain"]
+
+
 def test_styles_are_found_by_id_and_name_and_missing_ones_listed():
     styles = [Style("rain", "Heavy Rain", "x", "{person}"), Style("sun", "Sun", "x", "{person}")]
     assert find_style(styles, "RAIN") is find_style(styles, "heavy rain") is styles[0]
