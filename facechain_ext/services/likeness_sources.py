@@ -61,7 +61,10 @@ def folder_people(folder: Path) -> tuple[BenchPerson, ...]:
         raise UserInputError(f"There is no folder {folder.name}. Give one that holds a folder of photos for each person.")
     people = []
     for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        photos = expand([inner])
+        try:
+            photos = expand([inner])
+        except UserInputError:  # which does not say whose photos are missing
+            photos = []
         if len(photos) < 2:
             raise UserInputError(f"'{inner.name}' has {len(photos)} photos; the bench needs at least two, some to train and some to judge.")
         half = (len(photos) + 1) // 2
