@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from facechain_ext.config import PortraitConfig, PrepareConfig, Settings, TrainConfig
 
 
-def _names(kind: type[Settings]) -> str:
+def overridden(kind: type[Settings]) -> str:
     """A sentence that lists the settings of ``kind``."""
     return f"Overrides of the checkpoint's own settings: {', '.join(f.name for f in dataclasses.fields(kind))} (docs/settings.md)."
 
@@ -35,7 +35,7 @@ class PrepareBody(BaseModel, extra="forbid"):
     person: str
     photos: list[PhotoBody | str] = Field(description="Photos; a string stands for its base64 alone.")
     checkpoint: str | None = Field(None, description="Whose prepare settings to start from; null is the default one.")
-    settings: dict[str, Any] = Field({}, description=_names(PrepareConfig))
+    settings: dict[str, Any] = Field({}, description=overridden(PrepareConfig))
 
 
 class TrainBody(BaseModel, extra="forbid"):
@@ -43,7 +43,7 @@ class TrainBody(BaseModel, extra="forbid"):
 
     person: str
     checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
-    settings: dict[str, Any] = Field({}, description=_names(TrainConfig))
+    settings: dict[str, Any] = Field({}, description=overridden(TrainConfig))
     resume: bool = Field(False, description="Go on from the last saved state of the same settings.")
 
 
@@ -56,7 +56,7 @@ class PortraitsBody(BaseModel, extra="forbid"):
     prompt: str = Field("", description="Your own words, added to style and person.")
     negative: str = ""
     with_lora: bool = Field(True, description="False leaves the face LoRA out.")
-    settings: dict[str, Any] = Field({}, description=_names(PortraitConfig))
+    settings: dict[str, Any] = Field({}, description=overridden(PortraitConfig))
 
 
 class Health(BaseModel):

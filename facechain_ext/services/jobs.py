@@ -21,6 +21,9 @@ FINISHED_JOBS_KEPT = 50
 Work = Callable[[ProgressSink, CancelToken], Any]
 
 
+def _nothing() -> None: ...
+
+
 class JobState(str, enum.Enum):
     """A job's life."""
 
@@ -40,6 +43,8 @@ class Job:
     """``prepare``, ``train`` or ``portraits``."""
     person: str
     work: Work
+    on_end: Callable[[], None] = _nothing
+    """Called once however the job ends, also when it never began."""
     token: CancelToken = field(default_factory=CancelToken)
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=lambda: Progress(Stage.WAITING))
@@ -48,6 +53,7 @@ class Job:
     pictures: list[tuple[str, str]] = field(default_factory=list)
     """(file, caption) of every preview so far."""
     result: Any = None
+    """What the work returned; of a failed job what its error has as ``result``, if anything."""
     error: str | None = None
     """A sentence for people."""
     version: int = 0
@@ -75,9 +81,12 @@ class JobRunner:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    def submit(self, kind: str, person: str, work: Work) -> Job:
-        """Queue ``work``; it is called with a progress sink and a cancel token on the worker thread."""
-        job = Job(secrets.token_hex(8), kind, person, work)
+    def submit(self, kind: str, person: str, work: Work, on_end: Callable[[], None] = _nothing) -> Job:
+        """Queue ``work``; it is called with a progress sink and a cancel token on the worker thread.
+
+        ``on_end`` is called once however the job ends, also when it is cancelled before it began.
+        """
+        job = Job(secrets.token_hex(8), kind, person, work, on_end)
         with self._lock:
             finished = [j.id for j in self._jobs.values() if not j.active]
             for old in finished[: max(0, len(finished) - FINISHED_JOBS_KEPT)]:
@@ -155,12 +164,17 @@ class JobRunner:
         except Cancelled as error:
             self._end(job, JobState.CANCELLED, str(error))
         except FaceChainError as error:
+            job.result = getattr(error, "result", None)
             self._end(job, JobState.FAILED, str(error))
         except Exception as error:  # the job runner is an entry point: nothing may end the worker thread
             log.exception("%s job failed", job.kind)
             self._end(job, JobState.FAILED, f"Something unexpected went wrong ({type(error).__name__}); the log has the details.")
 
     def _end(self, job: Job, state: JobState, error: str | None) -> None:
+        try:
+            job.on_end()
+        except Exception:  # whatever is left to clear away, the job has ended
+            log.exception("clearing up after a %s job failed", job.kind)
         job.state, job.error, job.finished = state, error, time.time()
         job.version += 1
         job._done.set()

@@ -1,0 +1,117 @@
+"""Requests -> jobs: settings on top of the checkpoint's own, and every mistake that can be seen at once answered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from facechain_ext.api.problems import Conflict, NotFound
+from facechain_ext.api.schemas import PortraitsBody, TrainBody
+from facechain_ext.api.uploads import PrivateFolder, Sent, store
+from facechain_ext.api.views import Prepared
+from facechain_ext.config import Settings
+from facechain_ext.errors import UserInputError
+from facechain_ext.progress import CancelToken, ProgressSink
+from facechain_ext.services.jobs import Job
+from facechain_ext.services.requests import CheckpointChoice, Person, PortraitRequest, PrepareRequest, TrainRequest
+from facechain_ext.services.studio import Studio
+from facechain_ext.styles.catalog import find_style
+
+S = TypeVar("S", bound=Settings)
+
+
+class NothingUsable(UserInputError):
+    """No photo can be used; ``result`` has the verdicts."""
+
+    def __init__(self, sentence: str, result: Prepared) -> None:
+        self.result = result
+        super().__init__(sentence)
+
+
+def known_person(studio: Studio, name: str) -> Person:
+    """The person ``name``.
+
+    Raises:
+        UserInputError: for what cannot be a name.
+        NotFound: when there is no such person.
+    """
+    studio.workspace.person(name)
+    try:
+        studio.workspace.existing_person(name)
+    except UserInputError as error:
+        raise NotFound(str(error)) from None
+    return studio.person(name)
+
+
+def known_job(studio: Studio, job_id: str) -> Job:
+    """The job ``job_id``.
+
+    Raises:
+        NotFound: when there is none.
+    """
+    try:
+        return studio.jobs.get(job_id)
+    except UserInputError as error:
+        raise NotFound(str(error)) from None
+
+
+def submit_prepare(studio: Studio, sent: Sent) -> Job:
+    """Queue the preparation of the photos sent; their private folder goes when the job ends, or at once on a mistake."""
+    name = studio.workspace.person(sent.person).name
+    config = _settings(_choice(studio, sent.checkpoint).prepare, sent.settings)
+    folder = PrivateFolder(studio.workspace)
+    try:
+        request = PrepareRequest(name, store(sent.photos, folder), config)
+        return studio.jobs.submit("prepare", name, lambda sink, token: _prepare(studio, request, sink, token), folder.remove)
+    except BaseException:
+        folder.remove()
+        raise
+
+
+def _prepare(studio: Studio, request: PrepareRequest, sink: ProgressSink, token: CancelToken) -> Prepared:
+    # Imported here: it brings OpenCV, which the WebUI's start need not wait for.
+    from facechain_ext.services.prepare_person import NoUsablePhoto
+
+    try:
+        done = studio.prepare(request, sink, token)
+    except NoUsablePhoto as error:
+        found = error.preparation
+        raise NothingUsable(str(error), Prepared(found.verdicts, found.advice)) from None
+    return Prepared(done.verdicts, done.advice)
+
+
+def submit_train(studio: Studio, body: TrainBody) -> Job:
+    """Queue a training."""
+    person = known_person(studio, body.person)
+    if person.photos == 0:
+        raise Conflict(f"'{person.name}' has no prepared photos. POST /prepare first.")
+    choice = _choice(studio, body.checkpoint)
+    request = TrainRequest(person.name, choice.name, _settings(choice.train, body.settings), body.resume)
+    return studio.submit_train(request)
+
+
+def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
+    """Queue portraits."""
+    person = known_person(studio, body.person)
+    if body.with_lora and not person.loras:
+        raise Conflict(f"'{person.name}' has no face LoRA yet. POST /train first.")
+    choice = _choice(studio, body.checkpoint)
+    style = find_style(studio.styles(), body.style).id if body.style else None
+    config = _settings(choice.portrait, body.settings)
+    request = PortraitRequest(person.name, choice.name, style, body.prompt, body.negative, config, body.with_lora)
+    return studio.submit_portraits(request)
+
+
+def _choice(studio: Studio, name: str | None) -> CheckpointChoice:
+    """The checkpoint by name only: a path in a request would open any file of this machine."""
+    known = studio.checkpoints()
+    if name is None:
+        return studio.checkpoint(None)
+    found = next((c for c in known if c.name == name), None)
+    if found is None:
+        raise UserInputError(f"There is no checkpoint called '{name}'. Known: {', '.join(c.name for c in known)}.")
+    return found
+
+
+def _settings(base: S, given: Mapping[str, Any]) -> S:
+    return type(base).from_dict({**base.to_dict(), **given})

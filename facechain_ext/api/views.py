@@ -1,0 +1,178 @@
+"""What the use cases know, as answers; nothing here reveals a path of this machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facechain_ext.api import schemas
+from facechain_ext.faces.types import PhotoVerdict
+from facechain_ext.progress import LossPoint
+from facechain_ext.services.jobs import Job
+from facechain_ext.services.requests import CheckpointChoice, Person, RankedPortraits, TrainResult
+from facechain_ext.styles.catalog import Style
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The outcome of a prepare job, without the pictures."""
+
+    verdicts: tuple[PhotoVerdict, ...]
+    advice: tuple[str, ...]
+
+
+def person_view(person: Person) -> schemas.PersonView:
+    """One person."""
+    loras = [
+        schemas.LoraView(
+            name=lora.name,
+            sha256=lora.sha256,
+            family=lora.family,
+            checkpoint=lora.checkpoint,
+            rank=lora.rank,
+            steps=lora.steps,
+            likeness=_finite(lora.likeness),
+            created=lora.created,
+        )
+        for lora in person.loras
+    ]
+    return schemas.PersonView(
+        name=person.name,
+        trigger=person.trigger,
+        subject=person.subject,
+        photos=person.photos,
+        portraits=person.portraits,
+        resumable=person.resumable,
+        loras=loras,
+    )
+
+
+def style_view(style: Style) -> schemas.StyleView:
+    """One look."""
+    return schemas.StyleView(
+        id=style.id,
+        name=style.name,
+        category=style.category,
+        prompt=style.prompt,
+        negative=style.negative,
+        lora=style.lora,
+        weight=style.weight,
+        licence=style.licence,
+    )
+
+
+def checkpoint_view(choice: CheckpointChoice) -> schemas.CheckpointView:
+    """One checkpoint."""
+    return schemas.CheckpointView(
+        name=choice.name,
+        note=choice.note,
+        default=choice.default,
+        prepare=choice.prepare.to_dict(),
+        train=choice.train.to_dict(),
+        portraits=choice.portrait.to_dict(),
+    )
+
+
+def job_view(job: Job, jobs: Sequence[Job]) -> schemas.JobView:
+    """Where ``job`` stands among ``jobs``, oldest first."""
+    return schemas.JobView(**_standing(job, jobs))
+
+
+def job_detail(job: Job, jobs: Sequence[Job], base: str, since: int) -> schemas.JobDetail:
+    """All a job has to show, the curve from the step after ``since``; ``base`` is the address of the API."""
+    result = job.result
+    whole: Iterable[LossPoint] = result.curve if isinstance(result, TrainResult) else list(job.curve)
+    curve = [
+        schemas.CurvePoint(step=p.step, loss=_finite(p.loss), learning_rate=p.learning_rate, likeness=_finite(p.likeness))
+        for p in whole
+        if p.step > since
+    ]
+    images = [
+        schemas.ImageView(file=file.name, url=f"{base}/jobs/{job.id}/images/{i}", caption=caption)
+        for i, (file, caption) in enumerate(pictures(job))
+    ]
+    return schemas.JobDetail(**_standing(job, jobs), curve=curve, images=images, result=_result(job, images))
+
+
+def pictures(job: Job) -> list[tuple[Path, str]]:
+    """(file, caption) of the portraits of a finished portraits job, of every preview of any other."""
+    if isinstance(job.result, RankedPortraits):
+        said = [("no face" if p.likeness is None else f"likeness {p.likeness:.2f}") for p in job.result.portraits]
+        return [(p.file, caption) for p, caption in zip(job.result.portraits, said, strict=True)]
+    return [(Path(file), caption) for file, caption in list(job.pictures)]
+
+
+def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:
+    now = job.progress
+    before = jobs[: next((i for i, j in enumerate(jobs) if j is job), 0)]
+    likeness = job.result.likeness if isinstance(job.result, TrainResult) else now.likeness
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "person": job.person,
+        "state": job.state.value,
+        "stage": now.stage.value,
+        "step": now.step,
+        "total": now.total,
+        "message": now.message,
+        "loss": _finite(now.loss),
+        "eta_s": _finite(now.eta_s),
+        "likeness": _finite(likeness),
+        "ahead": sum(j.active for j in before) if job.active else 0,
+        "started": job.started,
+        "finished": job.finished,
+        "error": job.error,
+    }
+
+
+def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | None:
+    result = job.result
+    if isinstance(result, Prepared):
+        return schemas.PrepareResult(
+            accepted=sum(v.accepted for v in result.verdicts), photos=[_verdict(v) for v in result.verdicts], advice=list(result.advice)
+        )
+    if isinstance(result, TrainResult):
+        return schemas.TrainOutcome(
+            lora=result.lora.name,
+            steps=result.steps,
+            seconds=result.seconds,
+            loss=_finite(result.loss),
+            likeness=_finite(result.likeness),
+            stopped_early=result.stopped_early,
+        )
+    if isinstance(result, RankedPortraits):
+        return schemas.PortraitsResult(
+            portraits=[
+                schemas.PortraitView(
+                    file=p.file.name,
+                    url=image.url,
+                    seed=p.seed,
+                    likeness=_finite(p.likeness),
+                    faces=p.faces,
+                    rank=p.rank,
+                    flagged=p.flagged,
+                    infotext=p.infotext,
+                )
+                for p, image in zip(result.portraits, images, strict=True)
+            ]
+        )
+    return None
+
+
+def _verdict(verdict: PhotoVerdict) -> schemas.VerdictView:
+    return schemas.VerdictView(
+        file=verdict.file,
+        accepted=verdict.accepted,
+        reasons=[r.value for r in verdict.reasons],
+        sentences=list(verdict.sentences),
+        quality=float(verdict.quality),
+        similarity=_finite(verdict.similarity),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """``value`` as JSON can hold it."""
+    return float(value) if value is not None and math.isfinite(value) else None
