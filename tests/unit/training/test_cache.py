@@ -1,0 +1,104 @@
+"""Photos and prompts encoded once: what lands in the cache is what the photo, its mirror image, its mask and caption say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from facechain_ext.errors import Cancelled
+from facechain_ext.ports import Conditioning
+from facechain_ext.progress import CancelToken, Stage, silent
+from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning, pixels, resized
+from tests.conftest import make_dataset
+from tests.unit.training.small_session import SmallSession
+
+
+def lopsided():
+    """Photos whose mask covers the left quarter, so that mirroring shows."""
+    dataset = make_dataset()
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :16] = 255
+    return replace(dataset, photos=tuple(replace(p, mask=mask) for p in dataset.photos))
+
+
+def test_pixels_span_minus_one_to_one():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[0, 0] = (255, 0, 51)
+    found = pixels(image)
+    assert (found.shape, found.dtype) == ((1, 3, 8, 8), torch.float32)
+    assert found[0, :, 0, 0].tolist() == pytest.approx([1.0, -1.0, -0.6])
+    assert torch.equal(pixels(image[:, ::-1]), found.flip(3))
+
+
+@pytest.mark.parametrize("side", [16, 64, 96])
+def test_resizing_keeps_colours_and_type(side):
+    photo = make_dataset().photos[0].image
+    found = resized(photo, side)
+    assert (found.shape, found.dtype) == ((side, side, 3), np.uint8)
+    assert np.abs(found.mean((0, 1)) - photo.mean((0, 1))).max() < 3
+    assert resized(photo[..., 0], side).shape == (side, side)
+
+
+def test_shrinking_a_mask_averages_it():
+    mask = lopsided().photos[0].mask.copy()
+    mask[:, 16:20] = 255
+    assert resized(mask, 8)[0].tolist() == [255, 255, 128, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_view_of_every_photo_is_encoded_once(flip):
+    session, dataset, events = SmallSession(), lopsided(), []
+    cache = build_cache(session, dataset, 64, flip, events.append, CancelToken())
+    views = 2 if flip else 1
+    assert session.images == 3 * views
+    assert (cache.photos, cache.mean.shape, cache.std.shape, cache.masks.shape) == (3, (views, 3, 4, 8, 8), (views, 3, 4, 8, 8), (views, 3, 1, 8, 8))
+    assert session.prompts == [p.caption for p in dataset.photos] + [""]
+    assert [(e.stage, e.step, e.total) for e in events] == [(Stage.CACHE, i + 1, 3 * views) for i in range(3 * views)]
+    for i, photo in enumerate(dataset.photos):
+        mean, _ = session.encode_images(pixels(photo.image))
+        assert torch.equal(cache.mean[0, i], mean[0])
+        assert cache.masks[0, i, 0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+        if flip:
+            assert torch.equal(cache.mean[1, i], mean[0].flip(2))
+            assert cache.masks[1, i, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_another_resolution_gives_other_sizes():
+    cache = build_cache(SmallSession(), lopsided(), 96, False, silent, CancelToken())
+    assert (cache.mean.shape[3:], cache.masks.shape[3:]) == ((12, 12), (12, 12))
+    assert 0 <= float(cache.masks.min()) <= float(cache.masks.max()) <= 1
+
+
+def test_cancel_is_heard_between_photos():
+    session, token = SmallSession(), CancelToken()
+    with pytest.raises(Cancelled):
+        build_cache(session, lopsided(), 64, False, lambda _: token.cancel(), token)
+    assert session.images == 1
+
+
+def cache_of(captions, empty):
+    nothing = torch.zeros(1)
+    return TrainingCache(nothing, nothing, nothing, captions, empty)
+
+
+def test_rows_are_the_photos_captions_or_the_empty_prompt():
+    captions, empty = torch.arange(3.0).view(3, 1, 1).expand(3, 77, 2), torch.full((1, 77, 2), -1.0)
+    found = pick_conditioning(cache_of(Conditioning(captions), Conditioning(empty)), [2, 0, 2], [False, True, False])
+    assert found.context[:, 0, 0].tolist() == [2, -1, 2]
+    assert (found.context.shape, found.pooled, found.size_ids) == ((3, 77, 2), None, None)
+
+
+def test_the_empty_prompt_grows_to_long_captions():
+    empty = torch.arange(77.0).view(1, 77, 1)
+    found = pick_conditioning(cache_of(Conditioning(torch.zeros(2, 231, 1)), Conditioning(empty)), [0, 1], [True, False])
+    assert torch.equal(found.context[0], torch.cat([empty[0]] * 3))
+
+
+def test_pooled_vectors_and_sizes_follow_their_rows():
+    captions = Conditioning(torch.zeros(2, 77, 1), torch.tensor([[1.0], [2.0]]), torch.tensor([[64.0] * 6, [128.0] * 6]))
+    empty = Conditioning(torch.zeros(1, 77, 1), torch.tensor([[9.0]]), torch.tensor([[0.0] * 6]))
+    found = pick_conditioning(cache_of(captions, empty), [1, 1], [False, True])
+    assert found.pooled.tolist() == [[2.0], [9.0]]
+    assert found.size_ids[:, 0].tolist() == [128.0, 0.0]
