@@ -58,7 +58,7 @@ def storage_errors(what: str) -> Iterator[None]:
             raise StorageError(
                 f"The disk is full, so {what} could not be saved. Free some space and run this again; nothing was half written."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise StorageError(f"The folder for {what} cannot be written. Choose another with --workspace or --out.") from error
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,8 +50,8 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     output = Output(as_json=as_json)
     studio = make_studio(output)
     person = studio.person(name)
-    if not yes and not typer.confirm(
-        f"Delete {person.photos} photos, {len(person.loras)} LoRAs and {person.portraits} portraits of '{person.name}' for good?", err=True
+    if not yes and not _confirmed(
+        f"Delete {person.photos} photos, {len(person.loras)} LoRAs and {person.portraits} portraits of '{person.name}' for good?"
     ):
         raise UserInputError("Nothing was deleted.")
     count = studio.delete_person(name)
@@ -58,10 +59,19 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     output.result({"person": person.name, "deleted": count})
 
 
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UserInputError("Nothing was deleted, because nobody is there to be asked. Add --yes.")
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
+
+
 @app.command("export")
 def export(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="The zip file to write.", show_default="NAME.zip")] = None,
+    out: Annotated[Path | None, typer.Option(help="The zip file to write, or the folder for it.", show_default="NAME.zip")] = None,
     photos: Annotated[bool, typer.Option("--photos", help="Also the prepared photos.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +79,10 @@ def export(
     output = Output(as_json=as_json)
     studio = make_studio(output)
     person = studio.person(name)
-    target = studio.export_person(name, (out or Path(f"{person.name}.zip")).expanduser().resolve(), photos=photos)
+    target = (out or Path()).expanduser().resolve()
+    if target.is_dir():
+        target /= f"{person.name}.zip"
+    target = studio.export_person(name, target, photos=photos)
     output.say(f"Exported to {target}")
     output.result({"person": person.name, "file": str(target)})
 
