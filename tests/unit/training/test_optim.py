@@ -29,7 +29,7 @@ def test_weight_decay_is_decoupled_from_the_gradient():
     optimizer = make_optimizer([weight], TrainConfig(learning_rate=0.1, weight_decay=0.5))
     weight.grad = torch.zeros(1)
     optimizer.step()
-    assert float(weight) == pytest.approx(2 * (1 - 0.1 * 0.5))
+    assert weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5))
 
 
 @settings(max_examples=50, deadline=None)
