@@ -116,9 +116,16 @@ class Studio:
         return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
 
     def shelve(self, lora: Path, words: str, family: Family) -> None:
-        """Put a LoRA where the host's own loader finds it, when the host has such a place."""
-        if self._shelf is not None:
-            self._shelf.put(lora, words, family, None)
+        """Put a LoRA where the host's own loader finds it, when the host has such a place; a person's goes with the person."""
+        from facechain_ext.services.people import note_outside
+
+        if self._shelf is None:
+            return
+        written = self._shelf.put(lora, words, family, None)
+        if self.workspace.people_root in lora.parents:
+            folder = self.workspace.existing_person(lora.relative_to(self.workspace.people_root).parts[0])
+            for file in written:
+                note_outside(folder, file)
 
     def people(self) -> list[Person]:
         """Everyone stored."""

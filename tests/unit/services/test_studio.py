@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.ports import Family
 from facechain_ext.services.jobs import JobState
 from facechain_ext.services.requests import PortraitRequest, PrepareRequest, TrainRequest
 from facechain_ext.services.studio import Studio
@@ -75,6 +78,36 @@ def test_beside_shares_models_and_checkpoint_but_no_people(house, tmp_path):
     assert other.host(None) is house.studio.host(None)
     assert other.analyzer is house.studio.analyzer
     assert not (tmp_path / "other").exists()
+
+
+class FolderShelf:
+    """A host's LoRA folder: the file and a card beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def put(self, lora, activation, family, preview):
+        card = self.folder / f"{lora.stem}.json"
+        card.write_text(json.dumps({"activation text": activation, "family": family.value}))
+        return [Path(shutil.copy(lora, self.folder)), card]
+
+
+def test_what_stands_on_the_hosts_shelf_goes_with_the_person(copy, analyzer, tmp_path):
+    style = tmp_path / "ink.safetensors"
+    style.write_bytes(b"a style's LoRA")
+    shelf = FolderShelf(tmp_path / "Lora")
+    studio = Studio(copy.workspace, lambda: analyzer, copy._checkpoints, shelf)
+    [first] = studio.person(PERSON).loras
+    studio.shelve(first.file, "sks person", Family.SD1)
+    studio.shelve(style, "ink", Family.SD1)
+    studio.train(TrainRequest(PERSON, config=replace(QUICK, steps=1)))
+    assert {p.name for p in shelf.folder.iterdir()} == {
+        f"{stem}.{kind}" for stem in ("Ada_Lovelace", "Ada_Lovelace-2", "ink") for kind in ("safetensors", "json")
+    }
+    assert json.loads((shelf.folder / "Ada_Lovelace-2.json").read_text()) == {"activation text": "sks person", "family": "sd1"}
+    studio.delete_person(PERSON)
+    assert {p.name for p in shelf.folder.iterdir()} == {"ink.safetensors", "ink.json"}
 
 
 def test_own_styles_are_found(house, copy):
