@@ -21,6 +21,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; the default is reachable from this machine only.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port; the first free one from 7865 on when not given.", show_default=False)] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    api: Annotated[bool, typer.Option("--api", help="Serve the HTTP API /facechain/v1 too; it asks for no password.")] = False,
 ) -> None:
     """Open the FaceChain page: train, generate, manage people."""
     from facechain_ext.ui.page import build_page
@@ -30,7 +31,7 @@ def serve(
     chosen = free_port(host, port)
     page = build_page(studio)
     # The gallery shows files from the workspace, which gradio serves only when told so.
-    page.queue().launch(
+    app, _, _ = page.queue().launch(
         server_name=host,
         server_port=chosen,
         prevent_thread_lock=True,
@@ -39,8 +40,14 @@ def serve(
         share=False,
         allowed_paths=[str(studio.workspace.root)],
     )
+    if api:
+        from facechain_ext.api.routes import PREFIX, install_routes
+
+        install_routes(app, lambda: studio)
     url = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{chosen}/"
     output.say(f"FaceChain is at {url} (Ctrl-C ends it)")
+    if api:
+        output.say(f"The API is at {url.rstrip('/')}{PREFIX}/ (openapi.json there lists it)")
     if browser:
         webbrowser.open(url)
     with contextlib.suppress(KeyboardInterrupt):

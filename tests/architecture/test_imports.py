@@ -28,12 +28,12 @@ ALLOWED = {
     "ui": FOUNDATION | {"services", "styles", "faces"},
     "vision": FOUNDATION | {"ports", "faces"},
     "hosts": FOUNDATION | {"ports", "services", "lora", "faces", "styles", "training", "portraits", "ui"},
-    "cli": FOUNDATION | {"services", "hosts", "vision", "ui", "ports", "faces", "portraits", "styles"},
+    "cli": FOUNDATION | {"services", "hosts", "vision", "ui", "api", "ports", "faces", "portraits", "styles"},
     "__main__": {"cli"},
     "__init__": set(),
 }
 """What each room may import from its own package beside itself. ``faces`` and ``lora`` use the ports' types; ports the faces' types."""
-ROOTS = {f"hosts/a1111/{name}.py" for name in ("extension", "wiring", "script", "guard")}
+ROOTS = {f"hosts/a1111/{name}.py" for name in ("extension", "wiring", "script", "guard", "missing")}
 """The WebUI's composition root: it wires hosts, models, pages and API, as ``cli/`` does for the standalone program."""
 ALLOWED["roots"] = set(ALLOWED)
 FOREIGN = {

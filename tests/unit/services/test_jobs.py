@@ -198,3 +198,40 @@ def test_cancelled_by_the_work_itself(runner):
 
     job = ended(runner.submit("train", "Ada", work))
     assert (job.state, job.error) == (JobState.CANCELLED, "The state at step 2 is kept.")
+
+
+def test_clearing_up_happens_once_however_a_job_ends(runner, gate):
+    cleared = []
+
+    def fail(_sink, _token):
+        raise UserInputError("No.")
+
+    running = runner.submit("train", "Ada", gate, lambda: cleared.append("done"))
+    waiting = runner.submit("prepare", "Ada", gate, lambda: cleared.append("never began"))
+    failing = runner.submit("prepare", "Ada", fail, lambda: cleared.append("failed"))
+    runner.cancel(waiting.id)
+    assert cleared == ["never began"]
+    gate.open.set()
+    assert ended(running).state is JobState.DONE
+    assert ended(failing).state is JobState.FAILED
+    assert cleared == ["never began", "done", "failed"]
+
+
+def test_a_job_whose_clearing_up_fails_has_ended_all_the_same(runner, caplog):
+    def fail():
+        raise OSError("disk")
+
+    assert ended(runner.submit("prepare", "Ada", lambda sink, token: 1, fail)).state is JobState.DONE
+    assert "clearing up after a prepare job failed" in caplog.text
+    assert ended(runner.submit("prepare", "Ada", lambda sink, token: 2)).result == 2
+
+
+def test_a_failed_job_shows_what_its_error_carries(runner):
+    error = UserInputError("None can be used.")
+    error.result = "verdicts"
+
+    def fail(_sink, _token):
+        raise error
+
+    job = ended(runner.submit("prepare", "Ada", fail))
+    assert (job.state, job.error, job.result) == (JobState.FAILED, "None can be used.", "verdicts")
