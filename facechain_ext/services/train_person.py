@@ -138,9 +138,13 @@ def _store(
 
 
 def _free_name(folder: PersonFolder, stem: str) -> str:
-    """``stem``, else ``stem-2`` and so on: hosts keep the content of a LoRA file they know, so a name is never reused."""
+    """``stem``, else ``stem-2`` and so on: hosts keep the content of a LoRA file they know, so a name is never reused.
+
+    Nor by another person: "Ada Lovelace" and "Ada_Lovelace" are two, whose LoRAs lie side by side on a host's shelf.
+    """
+    taken = {file.stem.casefold() for file in folder.root.parent.glob("*/loras/*.safetensors")}
     number = 1
-    while (folder.loras / f"{stem}{'' if number == 1 else f'-{number}'}.safetensors").exists():
+    while f"{stem}{'' if number == 1 else f'-{number}'}".casefold() in taken:
         number += 1
     return stem if number == 1 else f"{stem}-{number}"
 

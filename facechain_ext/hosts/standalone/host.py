@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.heap import keep_heap
 from facechain_ext.hosts.standalone.inspection import checkpoint_info
@@ -131,6 +132,11 @@ class StandaloneHost:
                     check_family(lora, family)
                 unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), family, every=True))
                 text = _by_name(parts.text_encoder, text_targets(_paths(parts.text_encoder)))
+                for lora, _ in loras:
+                    if not any(name in unet or name in text for name in lora.modules):
+                        raise FileFormatError(
+                            f"The LoRA {lora.name} fits no layer of {self._info.name}. Use it with the kind of checkpoint it was trained on."
+                        )
                 stack.enter_context(merged(unet, [(lora, w.unet) for lora, w in loras]))
                 stack.enter_context(merged(text, [(lora, w.text) for lora, w in loras]))
 

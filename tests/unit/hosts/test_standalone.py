@@ -155,6 +155,9 @@ def test_a_lora_of_another_family_or_size_is_refused(host, tmp_path):
     write(tmp_path / "big.safetensors", {big: (torch.zeros(4, 1280), torch.zeros(1280, 4))}, ORIGIN)
     with pytest.raises(FileFormatError, match="layers of other sizes"):
         images(host, request(loras=(LoraWeight(tmp_path / "big.safetensors"),)))
+    write(tmp_path / "none.safetensors", {"lora_unet_elsewhere": (torch.zeros(4, 8), torch.zeros(8, 4))}, ORIGIN)
+    with pytest.raises(FileFormatError, match="fits no layer"):
+        images(host, request(loras=(LoraWeight(tmp_path / "none.safetensors"),)))
     assert snapshot(host) == before
 
 

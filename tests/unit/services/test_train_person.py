@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_second_training_stands_beside_the_first(copy):
     assert second.lora.name == "Ada_Lovelace-2.safetensors"
     assert {k: v for k, v in after.items() if k in before and k != "card"} == {k: v for k, v in before.items() if k != "card"}
     assert [x.name for x in copy.person(PERSON).loras] == ["Ada_Lovelace", "Ada_Lovelace-2"]
+
+
+def test_a_lora_never_takes_another_persons_name(copy):
+    """Ada_Lovelace is somebody else than Ada Lovelace, whose LoRA file is called Ada_Lovelace too."""
+    twin = copy.workspace.person("Ada_Lovelace")
+    shutil.copytree(copy.workspace.person(PERSON).dataset, twin.dataset)
+    made = copy.train(TrainRequest("Ada_Lovelace", config=replace(QUICK, steps=1)))
+    assert made.lora.name == "Ada_Lovelace-2.safetensors"
 
 
 def test_a_copy_elsewhere_is_the_same_and_goes_with_the_person(copy, tmp_path):
