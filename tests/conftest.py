@@ -6,8 +6,13 @@ import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from facechain_ext.faces.types import Dataset, PreparedPhoto
+
+# A busy machine makes any example slow; that is no fault of what is tested.
+settings.register_profile("facechain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("facechain")
 
 
 @pytest.fixture(scope="session")
