@@ -48,13 +48,16 @@ ENOUGH_DISK = 2 * 2**30
 def list_styles(as_json: AsJson = False) -> None:
     """Shipped styles and your own."""
     output = Output(as_json=as_json)
-    styles = make_studio(output).styles()
+    problems: list[str] = []
+    styles = make_studio(output).styles(problems)
     for style in styles:
         output.say(f"  {style.id:<22} {style.name:<26} {style.prompt}")
+    for sentence in problems:
+        output.messages.print(sentence, markup=False, soft_wrap=True)
     plain = [
         {"id": s.id, "name": s.name, "category": s.category, "prompt": s.prompt, "negative": s.negative, "lora": s.lora} for s in styles
     ]
-    output.result({"styles": plain})
+    output.result({"styles": plain, "problems": problems})
 
 
 @models_app.command("list")

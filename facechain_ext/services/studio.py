@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +25,9 @@ from facechain_ext.workspace import Workspace
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Preparation
     from facechain_ext.styles.catalog import Style
+
+
+log = logging.getLogger(__name__)
 
 
 class Host(TrainHost, ImageGenerator, Protocol):
@@ -83,11 +87,18 @@ class Studio:
         """The same face models and host on another workspace."""
         return Studio(workspace, self._analyzer, self._checkpoints)
 
-    def styles(self) -> Sequence[Style]:
-        """Our catalogue and the user's own styles."""
+    def styles(self, problems: list[str] | None = None) -> Sequence[Style]:
+        """Our catalogue and the user's own styles; a sentence goes to ``problems``, else to the log, for each file that cannot be used."""
         from facechain_ext.styles.catalog import load_styles
 
-        return load_styles(self.workspace.styles)
+        found: list[str] = []
+        styles = load_styles(self.workspace.styles, found)
+        if problems is not None:
+            problems += found
+        else:
+            for sentence in found:
+                log.warning("%s", sentence)
+        return styles
 
     def prepare(self, request: PrepareRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Preparation:
         """Turn photos into the person's dataset.

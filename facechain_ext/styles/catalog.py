@@ -89,14 +89,26 @@ def _problems(data: dict[str, Any]) -> list[str]:
     return problems
 
 
-def load_styles(own: Path | None = None) -> list[Style]:
-    """Shipped styles, then those in the folder ``own``; a style of the user's replaces a shipped one of the same id."""
+def load_styles(own: Path | None = None, problems: list[str] | None = None) -> list[Style]:
+    """Shipped styles, then those in the folder ``own``; a style of the user's replaces a shipped one of the same id.
+
+    A file that cannot be used is left out and its sentence added to ``problems``, when that is given.
+
+    Raises:
+        FileFormatError: for a file that cannot be used, without ``problems``.
+    """
     styles: dict[str, Style] = {}
     for folder in (SHIPPED, own):
         for file in sorted(folder.glob("*.json")) if folder and folder.is_dir() else []:
             if file.name.endswith(".score.json"):  # the bench's statistic, which lies beside a style's LoRA
                 continue
-            style = read_style(file)
+            try:
+                style = read_style(file)
+            except FileFormatError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+                continue
             styles[style.id] = style
     return list(styles.values())
 

@@ -143,3 +143,15 @@ def test_on_which_checkpoint_a_style_acts():
     free = Style("c", "C", "x", "{person}", lora="wet")
     assert [s.acts_on("tiny-faces") for s in (prompt_only, bound, free)] == [False, True, True]
     assert [s.acts_on("sd15") for s in (prompt_only, bound, free)] == [False, False, True]
+
+
+def test_one_broken_file_does_not_take_the_others_away(tmp_path):
+    good = {"schema": 1, "id": "mine", "name": "Mine", "category": "own", "prompt": "{person} in the rain"}
+    (tmp_path / "mine.json").write_text(json.dumps(good))
+    (tmp_path / "broken.json").write_text("{")
+    problems = []
+    found = load_styles(tmp_path, problems)
+    assert find_style(found, "mine").name == "Mine"
+    assert find_style(found, "plain")
+    assert len(problems) == 1
+    assert "broken.json" in problems[0]
