@@ -13,7 +13,7 @@ demo: setup
 
 # How alike people become whom the embedded checkpoint has never seen; half an hour on 2 cores.
 bench-likeness: setup
-	$(BIN)/python -m facechain_ext --workspace demo/workspace bench likeness --out benchmarks/likeness
+	$(BIN)/python -m facechain_ext --workspace demo/workspace bench likeness --no-photos --out benchmarks/likeness
 
 test: setup lint gradio-venvs chromium
 	$(BIN)/python -m pytest

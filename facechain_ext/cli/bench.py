@@ -41,6 +41,7 @@ def likeness(
     ] = None,
     style_weight: Annotated[list[float] | None, typer.Option(help="Weights of the style LoRA.", show_default="0.5, 1")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the trainings.")] = None,
+    photos: Annotated[bool, typer.Option(help="Show a training photo of each person on the sheet of pictures.")] = True,
     out: Annotated[Path, typer.Option(help="Folder for report, table, plot and pictures.")] = Path("likeness"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -77,7 +78,7 @@ def likeness(
 
     with interruptible(output, keeps=False) as token, output.live() as live:
         report = run_bench(studio, request, live, token, on_person)
-    write_report(report, out.expanduser().resolve())
+    write_report(report, out.expanduser().resolve(), photos=photos)
     output.say(table(report))
     output.say(f"Report, table, plot and pictures: {out}")
     output.result(report.to_dict())
@@ -119,8 +120,8 @@ def table(report: BenchReport) -> str:
     return "\n".join(lines)
 
 
-def write_report(report: BenchReport, folder: Path) -> None:
-    """``report.json``, ``table.md``, ``plot.png`` and ``sheet.png`` into ``folder``."""
+def write_report(report: BenchReport, folder: Path, *, photos: bool) -> None:
+    """``report.json``, ``table.md``, ``plot.png`` and ``sheet.png`` (with a real photo of each person when ``photos``) into ``folder``."""
     from facechain_ext.portraits.likeness_plot import Dot, draw_plot
     from facechain_ext.portraits.sheet import Labelled, Section, draw_sheet
 
@@ -136,7 +137,7 @@ def write_report(report: BenchReport, folder: Path) -> None:
     sections = [
         Section(
             p.person,
-            [Labelled(p.source, "a training crop"), *(Labelled(image) for image in p.portraits[:7])],
+            [*([Labelled(p.source, "a training crop")] if photos else []), *(Labelled(image) for image in p.portraits)][:8],
             8,
             note=f"likeness {p.after.likeness:.2f}, nearest other person {p.after.others:.2f}",
         )
