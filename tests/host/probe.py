@@ -1,0 +1,157 @@
+"""A WebUI extension that the host tests write into its ``extensions`` folder: what the model and the WebUI look like now,
+and a way to make the next training fail. Never shipped, never imported by the tests themselves."""
+
+import functools
+import gc
+import hashlib
+import random
+import threading
+
+import networks
+import numpy as np
+import torch
+from fastapi import Body
+from modules import call_queue, processing, script_callbacks, sd_models, shared
+
+PREFIX = "/facechain-probe"
+OWNERS = (
+    processing.StableDiffusionProcessing,
+    processing.StableDiffusionProcessingTxt2Img,
+    processing.StableDiffusionProcessingImg2Img,
+)
+CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")
+
+
+def tensor_bytes(tensor):
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else repr(tensor.item()).encode()
+
+
+def digest(pairs):
+    total = hashlib.sha256()
+    for name, tensor in pairs:
+        total.update(name.encode())
+        total.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        total.update(tensor_bytes(tensor))
+    return total.hexdigest()
+
+
+def base_of(model):
+    """The state_dict as it is without LoRAs: the WebUI keeps what a merged layer held before (extensions-builtin/Lora/networks.py)."""
+    state = dict(model.state_dict())
+    merged = 0
+    for path, module in model.named_modules():
+        if getattr(module, "network_current_names", ()) == ():
+            continue
+        merged += 1
+        for attribute, name in (("network_weights_backup", "weight"), ("network_bias_backup", "bias")):
+            backup = getattr(module, attribute, None)
+            if isinstance(backup, torch.Tensor):
+                state[f"{path}.{name}"] = backup
+    return state, merged
+
+
+def known(values):
+    """A short name for a long list."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def random_numbers():
+    found = [repr(random.getstate()), repr(np.random.get_state()), tensor_bytes(torch.get_rng_state()).hex()]
+    if torch.cuda.is_available():
+        found += [tensor_bytes(state).hex() for state in torch.cuda.get_rng_state_all()]
+    return [known(state) for state in found]
+
+
+def look(model):
+    modules = list(model.named_modules())
+    base, merged = base_of(model)
+    return {
+        "base": digest(sorted(base.items())),
+        "merged layers": merged,
+        "model": id(model),
+        "checkpoint": model.sd_checkpoint_info.title,
+        "modules": known([(name, id(module)) for name, module in modules]),
+        "module count": len(modules),
+        "parameters": known([(name, id(p), p.data_ptr() if not merged else 0) for name, p in model.named_parameters()]),
+        "training": known([(name, module.training) for name, module in modules]),
+        "training count": sum(module.training for _, module in modules),
+        "requires_grad": known([(name, p.requires_grad) for name, p in model.named_parameters()]),
+        "requires_grad count": sum(p.requires_grad for p in model.parameters()),
+        "gradients": sum(p.grad is not None for p in model.parameters()),
+        "forward hooks": sum(len(m._forward_hooks) for _, m in modules),
+        "forward pre-hooks": sum(len(m._forward_pre_hooks) for _, m in modules),
+        "backward hooks": sum(len(m._backward_hooks) + len(getattr(m, "_backward_pre_hooks", ())) for _, m in modules),
+        "instance forwards": [name for name, m in modules if "forward" in vars(m) or "_forward" in vars(m)],
+        "class forwards": known(sorted({(type(m).__module__, type(m).__qualname__, id(type(m).forward)) for _, m in modules})),
+        "loaded networks": [network.name for network in networks.loaded_networks],
+        "options": dict(shared.opts.data),
+        "random": random_numbers(),
+        "caches": [
+            (owner.__name__, name, id(vars(owner)[name]), known(repr(vars(owner)[name][0])))
+            for owner in OWNERS
+            for name in CACHES
+            if name in vars(owner)
+        ],
+        "no_prompt_history": shared.cmd_opts.no_prompt_history,
+        "default device, dtype": [str(torch.get_default_dtype()), torch.is_grad_enabled()],
+        "deterministic": [torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark],
+    }
+
+
+def memory():
+    """MB that live tensors hold, and how many threads of ours run."""
+    gc.collect()
+    held, seen = 0, set()
+    for thing in gc.get_objects():
+        try:
+            if isinstance(thing, torch.Tensor) and thing.data_ptr() not in seen:
+                seen.add(thing.data_ptr())
+                held += thing.numel() * thing.element_size()
+        except Exception:  # whatever else is on the heap
+            continue
+    return {"tensors MB": round(held / 1e6, 2), "threads": sorted(t.name for t in threading.enumerate() if "facechain" in t.name)}
+
+
+def fail_at(step, kind):
+    """Let prediction number ``step`` of the next training raise; 0 takes it back."""
+    from facechain_ext.hosts.a1111.session import WebuiSession
+
+    own = getattr(WebuiSession.predict, "__wrapped__", WebuiSession.predict)
+    if not step:
+        WebuiSession.predict = own
+        return
+    errors = {
+        "error": lambda: RuntimeError("the probe's error"),
+        "memory": lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB (the probe)"),
+    }
+    count = 0
+
+    @functools.wraps(own)
+    def predict(*args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == step:
+            raise errors[kind]()
+        return own(*args, **kwargs)
+
+    WebuiSession.predict = predict
+
+
+def add_routes(_demo, app):
+    @app.get(f"{PREFIX}/state")
+    def state():
+        with call_queue.queue_lock:
+            return look(sd_models.model_data.sd_model)
+
+    @app.get(f"{PREFIX}/memory")
+    def held():
+        with call_queue.queue_lock:
+            return memory()
+
+    @app.post(f"{PREFIX}/fail")
+    def fail(body: dict = Body(...)):
+        fail_at(int(body["step"]), body.get("kind", "error"))
+        return {}
+
+
+script_callbacks.on_app_started(add_routes)
