@@ -149,7 +149,7 @@ def add_routes(_demo, app):
             return memory()
 
     @app.post(f"{PREFIX}/fail")
-    def fail(body: dict = Body(...)):
+    def fail(body: dict = Body(...)):  # noqa: B008 - fastapi's way
         fail_at(int(body["step"]), body.get("kind", "error"))
         return {}
 
