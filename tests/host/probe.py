@@ -72,7 +72,7 @@ def look(model):
         "checkpoint": model.sd_checkpoint_info.title,
         "modules": known([(name, id(module)) for name, module in modules]),
         "module count": len(modules),
-        "parameters": known([(name, id(p), p.data_ptr() if not merged else 0) for name, p in model.named_parameters()]),
+        "parameters": known([(name, id(p)) for name, p in model.named_parameters()]),
         "training": known([(name, module.training) for name, module in modules]),
         "training count": sum(module.training for _, module in modules),
         "requires_grad": known([(name, p.requires_grad) for name, p in model.named_parameters()]),
