@@ -1,0 +1,114 @@
+"""The WebUI's own controls work on a training: progress, Interrupt, the queue, the list of LoRAs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from PIL import Image as PilImage
+
+from .webui import WebUi
+
+
+@pytest.fixture
+def running(webui: WebUi, person: str):
+    """A training under way, cancelled at the end if it still is."""
+    job = webui.train(person, steps=400, preview_every=0)
+    webui.at_step(job, 3)
+    yield job
+    webui.cancel(job)
+    webui.finish(job)
+
+
+def test_progress_shows_the_training(webui: WebUi, running: str) -> None:
+    now = webui.get("/sdapi/v1/progress", skip_current_image=True)
+    assert now["state"]["job"] == "FaceChain training"
+    assert now["state"]["job_count"] == 1
+    assert now["state"]["sampling_steps"] == 400
+    assert 0 < now["progress"] < 1
+    assert now["textinfo"].startswith("FaceChain: step ")
+
+
+def test_interrupt_stops_and_keeps(webui: WebUi, running: str) -> None:
+    webui.post("/sdapi/v1/interrupt")
+    done = webui.finish(running)
+    assert done["state"] == "done", done
+    assert done["result"]["stopped_early"]
+    assert done["result"]["lora"].removesuffix(".safetensors") in webui.lora_names()
+    idle = webui.get("/sdapi/v1/progress", skip_current_image=True)["state"]
+    assert (idle["job"], idle["interrupted"], idle["job_count"]) == ("", False, 0)
+
+
+def test_stop_generation_button_counts_too(webui: WebUi, running: str) -> None:
+    # With the option "Interrupt after current image" the page's button sets another flag than the API.
+    webui.post("/sdapi/v1/skip")
+    webui.at_step(running, webui.job(running)["step"] + 2)
+    assert webui.job(running)["state"] == "running", "skip belongs to pictures and leaves a training alone"
+
+
+def test_a_picture_waits_for_the_training(webui: WebUi, running: str) -> None:
+    drawn: list[Any] = []
+    waiting = threading.Thread(target=lambda: drawn.append(webui.draw(seed=3)))
+    waiting.start()
+    step = webui.job(running)["step"]
+    webui.at_step(running, step + 5)
+    assert drawn == []
+    webui.cancel(running, keep=True)
+    assert webui.finish(running)["state"] == "done"
+    waiting.join(120)
+    assert len(drawn) == 1
+    assert drawn[0].pixels == webui.draw(seed=3).pixels
+
+
+def test_a_training_waits_for_a_picture(webui: WebUi, person: str) -> None:
+    # Another thread than the queue's: the picture holds the WebUI while the training asks for it.
+    drawing = threading.Thread(target=lambda: webui.draw(steps=60, batch_size=4))
+    drawing.start()
+    job = webui.train(person)
+    done = webui.finish(job)
+    drawing.join()
+    assert done["state"] == "done", done
+
+
+def test_lora_is_usable_at_once(webui: WebUi, trained: str) -> None:
+    assert trained in webui.lora_names()
+    file = webui.loras / f"{trained}.safetensors"
+    card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["activation text"] == "fchost man"
+    assert card["sd version"] == "SD1"
+    picture = PilImage.open(file.with_suffix(".png"))
+    assert picture.size[0] >= 64
+    assert picture.info == {}
+    plain, with_lora = (webui.draw(prompt=f"photo of fchost man{tag}") for tag in ("", f" <lora:{trained}:1>"))
+    assert plain.pixels != with_lora.pixels
+    assert "Lora hashes" in with_lora.infotexts[0]
+    assert webui.draw(prompt=f"photo of fchost man <lora:{trained}:0>").pixels == plain.pixels
+
+
+def test_changed_checkpoint_during_training(webui: WebUi, running: str, person: str) -> None:
+    others = [c["title"] for c in webui.get("/sdapi/v1/sd-models") if c["title"] != webui.get("/sdapi/v1/options")["sd_model_checkpoint"]]
+    if not others:
+        pytest.skip("the WebUI has one checkpoint only")
+    before = webui.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    name = webui.get("/facechain/v1/checkpoints")[0]["name"]
+    # The API switches at once, whatever runs; a preview must not bring the other one into the training.
+    switching = threading.Thread(target=lambda: webui.post("/sdapi/v1/options", {"sd_model_checkpoint": others[0]}))
+    switching.start()
+    try:
+        webui.at_step(running, webui.job(running)["step"] + 5)
+        webui.cancel(running, keep=True)
+        done = webui.finish(running)
+        switching.join(120)
+        assert done["state"] in ("done", "failed"), done
+        if done["state"] == "done":
+            stored = webui.person(person)
+            assert stored is not None
+            lora = next(x for x in stored["loras"] if f"{x['name']}.safetensors" == done["result"]["lora"])
+            assert lora["checkpoint"] == name
+        else:
+            assert done["error"]
+    finally:
+        switching.join(120)
+        webui.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
