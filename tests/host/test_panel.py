@@ -1,0 +1,164 @@
+"""The FaceChain panel through ``alwayson_scripts`` of the WebUI's API."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image as PilImage
+
+from .webui import Drawn, WebUi, values
+
+LIKENESS = "FaceChain likeness"
+
+
+def draw(webui: WebUi, config: Any, *, enabled: bool = True, kind: str = "txt2img", **wanted: Any) -> Drawn:
+    """Pictures with the panel."""
+    return webui.draw(kind, alwayson_scripts={"FaceChain": {"args": [enabled, config] if config is not None else [enabled]}}, **wanted)
+
+
+def likeness_of(infotext: str) -> float:
+    """As it ranks: a picture without a face comes last."""
+    said = values(infotext)[LIKENESS]
+    return -2.0 if said == "no face" else float(said)
+
+
+@pytest.fixture
+def config(person: str, trained: str) -> dict[str, Any]:
+    """The panel's settings for the person with the LoRA ``trained``."""
+    return {"person": person, "face_weight": 1.0, "min_likeness": -1.0}
+
+
+def test_every_picture_says_its_likeness_and_the_best_comes_first(webui: WebUi, config: dict[str, Any]) -> None:
+    drawn = draw(webui, config, batch_size=3, n_iter=2)
+    assert len(drawn.pictures) == 6
+    found = [likeness_of(text) for text in drawn.infotexts]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) > 1
+    seeds = [int(values(text)["Seed"]) for text in drawn.infotexts]
+    assert sorted(seeds) == [7, 8, 9, 10, 11, 12]
+    assert drawn.info["all_seeds"] == seeds
+    # What is written into each file is what is said about it.
+    for data, text in zip(drawn.pictures, drawn.infotexts, strict=True):
+        assert PilImage.open(io.BytesIO(data)).info["parameters"] == text
+    # And it is that seed's picture.
+    again = draw(webui, config, seed=seeds[0])
+    assert likeness_of(again.infotexts[0]) == pytest.approx(found[0], abs=0.02)
+
+
+def test_without_ranking_seeds_keep_their_order(webui: WebUi, config: dict[str, Any]) -> None:
+    drawn = draw(webui, {**config, "rank": False}, batch_size=2, n_iter=2)
+    assert [int(values(text)["Seed"]) for text in drawn.infotexts] == [7, 8, 9, 10]
+    assert all(LIKENESS in values(text) for text in drawn.infotexts)
+    ranked = draw(webui, config, batch_size=2, n_iter=2)
+    assert sorted(ranked.pixels) == sorted(drawn.pixels)
+
+
+def test_prompt_holds_person_style_and_own_words(webui: WebUi, config: dict[str, Any], trained: str) -> None:
+    drawn = draw(webui, {**config, "style": "business-headshot"}, prompt="by the sea", negative_prompt="hat")
+    text = drawn.infotexts[0]
+    assert "fchost man" in text.splitlines()[0]
+    assert "by the sea" in text.splitlines()[0]
+    assert f"<lora:{trained}:1>" in text or f"<lora:{trained}" in text
+    assert "hat" in text.splitlines()[1]
+    said = values(text)
+    assert (said["FaceChain person"], said["FaceChain style"], said["FaceChain face weight"]) == (
+        config["person"],
+        "business-headshot",
+        "1.0",
+    )
+    assert drawn.pixels != webui.draw(prompt="by the sea", negative_prompt="hat").pixels
+
+
+def test_values_by_position_mean_the_same(webui: WebUi, config: dict[str, Any]) -> None:
+    by_name = draw(webui, config)
+    said = webui.draw(alwayson_scripts={"FaceChain": {"args": [True, config["person"], "plain", 1.0, 0.8, -1.0, True]}})
+    assert said.pixels == by_name.pixels
+
+
+@pytest.mark.parametrize("args", [[], [False], [False, {"person": "Host Test"}], [False, "Host Test", "plain", 1, 1, 0, True]])
+def test_switched_off_changes_nothing(webui: WebUi, person: str, args: list[Any]) -> None:
+    without = webui.draw(batch_size=2, n_iter=2)
+    off = webui.draw(batch_size=2, n_iter=2, alwayson_scripts={"FaceChain": {"args": args}})
+    assert off.pixels == without.pixels
+    assert off.infotexts == without.infotexts
+    assert "FaceChain" not in "".join(off.infotexts)
+
+
+def test_a_picture_after_the_panel_is_the_plain_one(webui: WebUi, config: dict[str, Any]) -> None:
+    plain = webui.draw().pixels
+    draw(webui, config)
+    assert webui.draw().pixels == plain
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"person": "Nobody Known"}, "Nobody Known"),
+        ({"person": ""}, "Choose a person"),
+        ({"person": "../../etc"}, "name"),
+        ({"person": "Host Test", "style": "no-such-style"}, "no-such-style"),
+        ({"person": "Host Test", "face_weight": "strong"}, "face_weight"),
+        ({"person": "Host Test", "colour": "red"}, "colour"),
+        ({"person": "Host Test", "face_weight": 99}, "face_weight"),
+    ],
+)
+def test_what_cannot_be_makes_no_picture_and_says_why(webui: WebUi, trained: str, config: dict[str, Any], expected: str) -> None:
+    drawn = draw(webui, config, batch_size=2, n_iter=2)
+    assert drawn.pictures == []
+    assert expected in drawn.info.get("comments", "") + str(drawn.said), drawn.said
+    # The next one is not in its way.
+    assert len(webui.draw().pictures) == 1
+
+
+def test_someone_without_a_lora_is_refused(webui: WebUi, photos: Any) -> None:
+    name = "Host Untrained"
+    try:
+        webui.prepare(name, photos)
+        drawn = draw(webui, {"person": name})
+        assert drawn.pictures == []
+        assert name in str(drawn.said) + str(drawn.info)
+    finally:
+        webui.delete(name)
+
+
+def test_img2img(webui: WebUi, config: dict[str, Any]) -> None:
+    start = base64.b64encode(webui.draw().pictures[0]).decode()
+    drawn = draw(webui, config, kind="img2img", init_images=[start], denoising_strength=0.6, batch_size=2)
+    found = [likeness_of(text) for text in drawn.infotexts]
+    assert len(drawn.pictures) == 2
+    assert found == sorted(found, reverse=True)
+    plain = webui.draw("img2img", init_images=[start], denoising_strength=0.6, batch_size=2)
+    assert set(plain.pixels).isdisjoint(drawn.pixels)
+    off = draw(webui, config, enabled=False, kind="img2img", init_images=[start], denoising_strength=0.6, batch_size=2)
+    assert off.pixels == plain.pixels
+
+
+def test_hires_fix(webui: WebUi, config: dict[str, Any]) -> None:
+    hires = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6, "hr_second_pass_steps": 4}
+    drawn = draw(webui, config, batch_size=2, **hires)
+    assert [PilImage.open(io.BytesIO(p)).size for p in drawn.pictures] == [(256, 256)] * 2
+    found = [likeness_of(text) for text in drawn.infotexts]
+    assert found == sorted(found, reverse=True)
+    # The second pass draws the person as well: the same as with the composed prompt in both fields by hand.
+    prompt = drawn.info["prompt"]
+    assert "Hires prompt" not in drawn.infotexts[0]
+    by_hand = webui.draw(prompt=prompt, negative_prompt=drawn.info["negative_prompt"], batch_size=2, **hires)
+    assert sorted(by_hand.pixels) == sorted(drawn.pixels)
+
+
+def test_one_grid_keeps_its_place(webui: WebUi, config: dict[str, Any]) -> None:
+    grid = {"override_settings": {"return_grid": True, "grid_save": False}, "do_not_save_grid": True, "save_images": False}
+    drawn = draw(webui, config, batch_size=2, n_iter=2, **grid)
+    sizes = [PilImage.open(io.BytesIO(p)).size for p in drawn.pictures]
+    assert sizes.count((128, 128)) == 4
+    if len(sizes) == 5:
+        assert sizes[0] == (256, 256)
+
+
+def test_script_info_names_the_arguments(webui: WebUi) -> None:
+    known = {s["name"].lower(): s for s in webui.get("/sdapi/v1/script-info") if not s["is_img2img"]}
+    labels = [a["label"] for a in known["facechain"]["args"]]
+    assert labels[:2] == ["Enable", "Person"]
