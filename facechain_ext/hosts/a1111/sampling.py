@@ -16,6 +16,7 @@ from modules import processing, shared
 
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.ports import Family, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken
@@ -56,7 +57,7 @@ def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: O
     )
     # Otherwise the options' LoRA for all prompts, and other extensions' networks, would come in.
     p.disable_extra_networks = True
-    with contextlib.closing(p), _watched(cancel, on_step):
+    with contextlib.closing(p), unlisted_options(p.override_settings), _watched(cancel, on_step):
         try:
             made = processing.process_images(p)
         except Exception as error:  # the WebUI raises whatever its parts raise

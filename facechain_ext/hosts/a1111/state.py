@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import networks
@@ -33,13 +32,12 @@ def queued(job: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed(model: Any) -> Iterator[None]:
-    """Flags, gradients, modes, hooks' owners, options, caches, RNG and the LoRAs in use of the WebUI are on exit what they were.
+    """Flags, gradients, modes, hooks' owners, caches, RNG and the LoRAs in use of the WebUI are on exit what they were.
 
     Inside, no LoRA is merged into the weights and every parameter is frozen.
     """
     flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
-    options = copy.deepcopy(shared.opts.data)
     caches = _caches()
     history = shared.cmd_opts.no_prompt_history
     active = list(networks.loaded_networks)
@@ -60,7 +58,6 @@ def undisturbed(model: Any) -> Iterator[None]:
             for module, training in modes:
                 module.training = training
             shared.cmd_opts.no_prompt_history = history
-            _restore_options(options)
             for owner, name, value in caches:
                 setattr(owner, name, value)
 
@@ -107,11 +104,15 @@ def _caches() -> list[tuple[Any, str, Any]]:
     return found
 
 
-def _restore_options(before: dict[str, Any]) -> None:
-    """Also keys that were not there: ``process_images`` restores only those config.json held (processing.py:823)."""
-    now = shared.opts.data
-    for key in set(now) - set(before):
-        now.pop(key)
-    for key, value in before.items():
-        if key not in now or now[key] != value:
-            now[key] = value
+@contextlib.contextmanager
+def unlisted_options(names: Iterable[str]) -> Iterator[None]:
+    """Options of these names that were never set are not set on exit: ``process_images`` restores only the others (processing.py:823).
+
+    Nothing more is put back, since another user may change settings meanwhile.
+    """
+    unset = [name for name in names if name not in shared.opts.data]
+    try:
+        yield
+    finally:
+        for name in unset:
+            shared.opts.data.pop(name, None)
