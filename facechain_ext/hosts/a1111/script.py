@@ -29,6 +29,7 @@ from facechain_ext.ui.compat import update
 
 log = logging.getLogger(__name__)
 LIKENESS = "FaceChain likeness"
+ERROR = "FaceChain error"
 
 
 @dataclass
@@ -96,10 +97,11 @@ class FaceChainScript(scripts.Script):
             config = PanelConfig.from_dict(values[0]) if values and isinstance(values[0], dict) else PanelConfig.from_values(values)
             self._compose(p, config)
         except FaceChainError as error:
-            # A picture without the face that was asked for would be a silent failure: none is made, and the page says why.
-            p.comment(f"FaceChain: {error}")
             log.warning("%s", error)
-            shared.state.interrupt()
+            _refuse(p, str(error))
+        except Exception as error:  # a hook is an entry point: what it raises the WebUI only logs, and draws someone else
+            log.exception("the FaceChain panel failed")
+            _refuse(p, f"Something unexpected went wrong ({type(error).__name__}); the log has the details.")
 
     def _compose(self, p: Any, config: PanelConfig) -> None:
         if not config.person.strip():
@@ -136,8 +138,14 @@ class FaceChainScript(scripts.Script):
 
     def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
         """Measure each finished picture."""
-        if self._run is not None:
-            self._run.scores.append(score(np.asarray(pp.image.convert("RGB")), studio().analyzer, self._run.person))
+        if self._run is None:
+            return
+        try:
+            found = score(np.asarray(pp.image.convert("RGB")), studio().analyzer, self._run.person)
+        except Exception:  # the picture is there all the same; a gap would give the next one's score to it
+            log.exception("a picture could not be scored")
+            found = Score(None, 0)
+        self._run.scores.append(found)
 
     def _likeness(self, p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
         """For the infotext of picture ``index`` of the batch (processing.py:807 calls what is callable)."""
@@ -161,6 +169,19 @@ class FaceChainScript(scripts.Script):
             values = getattr(processed, name)
             if len(values) == len(places):
                 setattr(processed, name, [values[i] for i in places])
+
+
+def _refuse(p: Any, sentence: str) -> None:
+    """No picture: one without the face that was asked for would be a silent failure.
+
+    The page shows the comment below the gallery; a program finds the sentence in the answer's ``info``, where comments are left out
+    (processing.py:575), under ``extra_generation_params`` and in the infotext.
+    """
+    p.comment(f"FaceChain: {sentence}")
+    p.extra_generation_params[ERROR] = sentence
+    # A grid of nothing would fail.
+    p.do_not_save_grid = True
+    shared.state.interrupt()
 
 
 def tag(file: Path, weight: float, words: str) -> str:
