@@ -108,7 +108,8 @@ def test_a_picture_after_the_panel_is_the_plain_one(webui: WebUi, config: dict[s
 def test_what_cannot_be_makes_no_picture_and_says_why(webui: WebUi, trained: str, config: dict[str, Any], expected: str) -> None:
     drawn = draw(webui, config, batch_size=2, n_iter=2)
     assert drawn.pictures == []
-    assert expected in drawn.info.get("comments", "") + str(drawn.said), drawn.said
+    assert expected in drawn.info["extra_generation_params"]["FaceChain error"]
+    assert expected in drawn.infotexts[0]
     # The next one is not in its way.
     assert len(webui.draw().pictures) == 1
 
@@ -119,7 +120,7 @@ def test_someone_without_a_lora_is_refused(webui: WebUi, photos: Any) -> None:
         webui.prepare(name, photos)
         drawn = draw(webui, {"person": name})
         assert drawn.pictures == []
-        assert name in str(drawn.said) + str(drawn.info)
+        assert name in drawn.info["extra_generation_params"]["FaceChain error"]
     finally:
         webui.delete(name)
 
