@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from modules import script_callbacks, shared
 
+from facechain_ext.hosts.a1111.script import own_words
 from facechain_ext.hosts.a1111.wiring import studio, workspace_root
 from facechain_ext.ui.compat import bind
 from facechain_ext.ui.page import build_tabs
@@ -22,6 +23,7 @@ def register() -> None:
     script_callbacks.on_ui_settings(add_settings)
     script_callbacks.on_ui_tabs(make_tab)
     script_callbacks.on_app_started(add_api)
+    script_callbacks.on_infotext_pasted(own_words)
 
 
 def add_settings() -> None:

@@ -30,6 +30,14 @@ from facechain_ext.ui.compat import update
 log = logging.getLogger(__name__)
 LIKENESS = "FaceChain likeness"
 ERROR = "FaceChain error"
+PERSON_KEY = "FaceChain person"
+OWN = {
+    "all_prompts": ("FaceChain own prompt", "Prompt"),
+    "all_negative_prompts": ("FaceChain own negative", "Negative prompt"),
+    "all_hr_prompts": ("FaceChain own hires prompt", "Hires prompt"),
+    "all_hr_negative_prompts": ("FaceChain own hires negative", "Hires negative prompt"),
+}
+"""Prompts of the WebUI -> what the infotext calls the user's own part of them, and what it calls the whole."""
 
 
 @dataclass
@@ -76,13 +84,14 @@ class FaceChainScript(scripts.Script):
             ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
             again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
         self.infotext_fields = [
-            (enabled, lambda found: "FaceChain person" in found),
-            (person, "FaceChain person"),
-            (style, lambda found: found.get("FaceChain style", PLAIN.id) if "FaceChain person" in found else update()),
+            (enabled, lambda found: PERSON_KEY in found),
+            # As updates: to a plain value the WebUI would apply the type of the first one, which is None (infotext_utils.py:505).
+            (person, lambda found: update(value=found[PERSON_KEY]) if PERSON_KEY in found else update()),
+            (style, lambda found: update(value=found.get("FaceChain style", PLAIN.id)) if PERSON_KEY in found else update()),
             (face, "FaceChain face weight"),
             (strength, "FaceChain style weight"),
         ]
-        self.paste_field_names = ["FaceChain person", "FaceChain style", "FaceChain face weight", "FaceChain style weight"]
+        self.paste_field_names = [PERSON_KEY, "FaceChain style", "FaceChain face weight", "FaceChain style weight"]
         return [enabled, person, style, face, strength, least, ranked]
 
     def process(self, p: Any, enabled: Any = False, *values: Any) -> None:
@@ -114,14 +123,20 @@ class FaceChainScript(scripts.Script):
         tags = [tag(face_lora(folder), config.face_weight, dataset.caption)]
         if chosen is not None and chosen.acts_on(checkpoint_of(model).name):
             tags.append(tag(style_lora(chosen), weight, chosen.name))
+        own = {key: [text or None for text in getattr(p, name, None) or []] for name, (key, _) in OWN.items()}
+        if own["FaceChain own hires prompt"] == own["FaceChain own prompt"]:
+            own.pop("FaceChain own hires prompt")
+        if own["FaceChain own hires negative"] == own["FaceChain own negative"]:
+            own.pop("FaceChain own hires negative")
         self._write(p, chosen, dataset.caption, tags)
         self._run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
         p.extra_generation_params |= {
-            "FaceChain person": folder.name,
+            PERSON_KEY: folder.name,
             "FaceChain style": chosen.id if chosen else PLAIN.id,
             "FaceChain face weight": config.face_weight,
             "FaceChain style weight": weight,
             LIKENESS: self._likeness,
+            **{key: texts for key, texts in own.items() if any(texts)},
         }
 
     def _write(self, p: Any, style: Style | None, words: str, tags: Sequence[str]) -> None:
@@ -169,6 +184,14 @@ class FaceChainScript(scripts.Script):
             values = getattr(processed, name)
             if len(values) == len(places):
                 setattr(processed, name, [values[i] for i in places])
+
+
+def own_words(_infotext: str, params: dict[str, Any]) -> None:
+    """On paste: only the user's words go back into the prompt, since the panel, switched on by the same paste, adds the rest again."""
+    if PERSON_KEY in params:
+        for key, whole in OWN.values():
+            if params.get(whole):
+                params[whole] = params.get(key, "")
 
 
 def _refuse(p: Any, sentence: str) -> None:
