@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import Any
 
 import pytest
@@ -157,6 +158,16 @@ def test_one_grid_keeps_its_place(webui: WebUi, config: dict[str, Any]) -> None:
     assert sizes.count((128, 128)) == 4
     if len(sizes) == 5:
         assert sizes[0] == (256, 256)
+
+
+def test_own_words_are_kept_apart(webui: WebUi, config: dict[str, Any]) -> None:
+    drawn = draw(webui, config, prompt="by the sea, at night", negative_prompt="hat: red")
+    assert 'FaceChain own prompt: "by the sea, at night"' in drawn.infotexts[0]
+    assert 'FaceChain own negative: "hat: red"' in drawn.infotexts[0]
+    assert "FaceChain own" not in draw(webui, config, prompt="", negative_prompt="").infotexts[0]
+    # The API takes a whole infotext too, and comes to the same picture.
+    again = webui.post("/sdapi/v1/txt2img", {"infotext": drawn.infotexts[0]})
+    assert json.loads(again["info"])["infotexts"][0] == drawn.infotexts[0]
 
 
 def test_script_info_names_the_arguments(webui: WebUi) -> None:
