@@ -52,7 +52,7 @@ def start() -> Iterator[Callable[..., Any]]:
     probe = folder / "extensions" / "facechain-probe"
 
     @contextmanager
-    def started(*flags: str) -> Iterator[WebUi]:
+    def started(*flags: str, auth: tuple[str, str] | None = None) -> Iterator[WebUi]:
         if not command:
             pytest.skip("needs a server with other flags: set FACECHAIN_WEBUI_START")
         (probe / "scripts").mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def start() -> Iterator[Callable[..., Any]]:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        webui = WebUi(f"http://127.0.0.1:{port}", folder)
+        webui = WebUi(f"http://127.0.0.1:{port}", folder, auth)
         try:
             webui.wait_ready(lambda: process.poll() is None)
             yield webui

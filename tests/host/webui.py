@@ -42,9 +42,9 @@ class Drawn:
 class WebUi:
     """One running server; ``folder`` is where its models, extensions and config.json are."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, auth: tuple[str, str] | None = None) -> None:
         self.url, self.folder = url.rstrip("/"), folder
-        self.http = httpx.Client(base_url=self.url, timeout=LONG, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=LONG, trust_env=False, auth=auth)
 
     def get(self, path: str, **params: Any) -> Any:
         """A GET that must succeed."""
