@@ -71,6 +71,7 @@ def start() -> Iterator[Callable[..., Any]]:
         webui = WebUi(f"http://127.0.0.1:{port}", folder, auth)
         try:
             webui.wait_ready(lambda: process.poll() is None)
+            _choose_checkpoint(webui)
             yield webui
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -100,15 +101,19 @@ def webui(start: Callable[..., Any]) -> Iterator[WebUi]:
     if url := os.environ.get("FACECHAIN_WEBUI_URL"):
         found = WebUi(url, Path(os.environ["FACECHAIN_WEBUI_DIR"]))
         found.wait_ready()
+        _choose_checkpoint(found)
         yield from _clean(found)
     else:
         with start() as found:
             yield from _clean(found)
 
 
-def _clean(webui: WebUi) -> Iterator[WebUi]:
+def _choose_checkpoint(webui: WebUi) -> None:
     if checkpoint := os.environ.get("FACECHAIN_WEBUI_CHECKPOINT"):
         webui.post("/sdapi/v1/options", {"sd_model_checkpoint": checkpoint})
+
+
+def _clean(webui: WebUi) -> Iterator[WebUi]:
     webui.delete(PERSON)
     yield webui
     webui.delete(PERSON)
