@@ -165,9 +165,23 @@ def test_own_words_are_kept_apart(webui: WebUi, config: dict[str, Any]) -> None:
     assert 'FaceChain own prompt: "by the sea, at night"' in drawn.infotexts[0]
     assert 'FaceChain own negative: "hat: red"' in drawn.infotexts[0]
     assert "FaceChain own" not in draw(webui, config, prompt="", negative_prompt="").infotexts[0]
-    # The API takes a whole infotext too, and comes to the same picture.
-    again = webui.post("/sdapi/v1/txt2img", {"infotext": drawn.infotexts[0]})
-    assert json.loads(again["info"])["infotexts"][0] == drawn.infotexts[0]
+
+
+def test_a_whole_infotext_comes_to_the_same_picture(webui: WebUi, config: dict[str, Any]) -> None:
+    drawn = draw(webui, {**config, "style": "knight", "face_weight": 0.7}, prompt="by the sea", negative_prompt="hat")
+    # The API puts the whole prompt back, with our part in it, and switches the panel on.
+    answer = webui.post("/sdapi/v1/txt2img", {"infotext": drawn.infotexts[0]})
+    again = Drawn([base64.b64decode(data) for data in answer["images"]], json.loads(answer["info"])["infotexts"], {}, {})
+    assert values(again.infotexts[0])["FaceChain person"] == config["person"]
+    assert again.infotexts[0].count("<lora:") == drawn.infotexts[0].splitlines()[0].count("<lora:") * 2
+    assert again.pixels == drawn.pixels
+
+
+def test_own_tag_of_the_person_is_left_alone(webui: WebUi, config: dict[str, Any], trained: str) -> None:
+    prompt = f"photo of fchost man in the rain <lora:{trained}:0.5>"
+    drawn = draw(webui, config, prompt=prompt)
+    assert drawn.pixels == webui.draw(prompt=prompt).pixels
+    assert LIKENESS in values(drawn.infotexts[0])
 
 
 def test_script_info_names_the_arguments(webui: WebUi) -> None:

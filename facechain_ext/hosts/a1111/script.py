@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ class FaceChainScript(scripts.Script):
         with gr.Accordion("FaceChain", open=False, elem_id=named("panel")):
             enabled = gr.Checkbox(False, label="Enable", elem_id=named("enabled"))
             with gr.Row():
-                person = gr.Dropdown(people(), value=None, label="Person", elem_id=named("person"))
+                person = gr.Dropdown(people(), value="", label="Person", elem_id=named("person"))
                 style = gr.Dropdown(styles(), value=PLAIN.id, label="Style", elem_id=named("style"))
                 again = gr.Button("Refresh people and styles", elem_id=named("refresh"))
             with gr.Row():
@@ -85,9 +86,9 @@ class FaceChainScript(scripts.Script):
             again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
         self.infotext_fields = [
             (enabled, lambda found: PERSON_KEY in found),
-            # As updates: to a plain value the WebUI would apply the type of the first one, which is None (infotext_utils.py:505).
-            (person, lambda found: update(value=found[PERSON_KEY]) if PERSON_KEY in found else update()),
-            (style, lambda found: update(value=found.get("FaceChain style", PLAIN.id)) if PERSON_KEY in found else update()),
+            # To what is pasted the WebUI applies the type of the control's first value (infotext_utils.py:505): none may be None.
+            (person, PERSON_KEY),
+            (style, "FaceChain style"),
             (face, "FaceChain face weight"),
             (strength, "FaceChain style weight"),
         ]
@@ -128,7 +129,8 @@ class FaceChainScript(scripts.Script):
             own.pop("FaceChain own hires prompt")
         if own["FaceChain own hires negative"] == own["FaceChain own negative"]:
             own.pop("FaceChain own hires negative")
-        self._write(p, chosen, dataset.caption, tags)
+        own_tags = "|".join(re.escape(file.stem) for file in folder.loras.glob("*.safetensors"))
+        self._write(p, chosen, dataset.caption, tags, re.compile(f"<lora:({own_tags})[:>]"))
         self._run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
         p.extra_generation_params |= {
             PERSON_KEY: folder.name,
@@ -139,12 +141,19 @@ class FaceChainScript(scripts.Script):
             **{key: texts for key, texts in own.items() if any(texts)},
         }
 
-    def _write(self, p: Any, style: Style | None, words: str, tags: Sequence[str]) -> None:
+    def _write(self, p: Any, style: Style | None, words: str, tags: Sequence[str], already: re.Pattern[str]) -> None:
+        def one(own: str, negative: str) -> tuple[str, str]:
+            # The user's own tag, or a picture's whole prompt given back to the API: nothing may be in it twice.
+            if already.search(own):
+                return own, negative
+            pair = compose(style, words, own, negative)
+            return " ".join([pair.positive, *tags]), pair.negative
+
         def composed(prompts: list[str] | None, negatives: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
             if not prompts:
                 return prompts, negatives
-            pairs = [compose(style, words, own, no) for own, no in zip(prompts, negatives or [""] * len(prompts), strict=True)]
-            return [" ".join([pair.positive, *tags]) for pair in pairs], [pair.negative for pair in pairs]
+            pairs = [one(own, no) for own, no in zip(prompts, negatives or [""] * len(prompts), strict=True)]
+            return [positive for positive, _ in pairs], [negative for _, negative in pairs]
 
         p.all_prompts, p.all_negative_prompts = composed(p.all_prompts, p.all_negative_prompts)
         if getattr(p, "all_hr_prompts", None):
