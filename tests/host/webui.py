@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from PIL import Image as PilImage
 
 LONG = 600.0
 """Seconds; the machine may be slow and busy."""
+SETTLE = 8.0
 SIDE = 128
 QUICK = {"steps": 8, "warmup": 2, "batch": 1, "rank": 4, "save_every": 4, "preview_every": 4, "previews": 1}
 """A training of seconds on a tiny checkpoint."""
@@ -66,6 +68,15 @@ class WebUi:
     def wait_ready(self, alive: Callable[[], bool] = lambda: True, seconds: float = 180) -> None:
         """Until it answers and has a checkpoint loaded."""
         end = time.monotonic() + seconds
+        address = (self.http.base_url.host, self.http.base_url.port or 80)
+        while time.monotonic() < end and alive():
+            try:
+                socket.create_connection(address, 5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        # A request between gradio's start and the API's ends the WebUI: "Cannot add middleware after an application has started".
+        time.sleep(SETTLE)
         while time.monotonic() < end and alive():
             try:
                 if self.http.get("/sdapi/v1/options", timeout=20).is_success and self.get("/facechain/v1/checkpoints"):
