@@ -61,6 +61,15 @@ def holds(page: Any, selector: str, text: str, timeout: float = 120_000) -> None
     )
 
 
+def generated(page: Any) -> str:
+    """Press Generate; return the infotext of the first picture after the grid, which shows first and has no likeness."""
+    page.locator("#txt2img_generate").click()
+    holds(page, "#html_info_txt2img", "FaceChain person", 300_000)
+    page.locator("#txt2img_gallery .thumbnails button").nth(1).click()
+    holds(page, "#html_info_txt2img", "FaceChain likeness")
+    return str(page.locator("#html_info_txt2img").inner_text()).strip()
+
+
 def test_1_photos_are_checked(page: Any, webui: WebUi, photos: list[Path]) -> None:
     show(page, "Train")
     assert page.locator("#facechain_start").is_disabled()
@@ -131,15 +140,9 @@ def test_4_the_panel_makes_pictures_and_a_paste_brings_it_back(page: Any, webui:
     choose(page, "facechain_txt2img_style", "knight")
     fill(page, "facechain_txt2img_face_weight", 0.75)
     fill(page, "facechain_txt2img_style_weight", 0.6)
-    page.locator("#txt2img_generate").click()
-    holds(page, "#html_info_txt2img", "FaceChain likeness", 300_000)
-    page.locator("#facechain_txt2img_panel").scroll_into_view_if_needed()
-    seen(page, "panel")
-    # The page shows the grid first.
-    page.locator("#txt2img_gallery .thumbnails button").nth(1).click()
-    page.wait_for_timeout(1500)
-    text = page.locator("#html_info_txt2img").inner_text().strip()
+    text = generated(page)
     said = values(text)
+    seen(page, "panel")
     assert said["FaceChain person"] == NAME
     assert said["FaceChain style"] == "knight"
 
@@ -156,9 +159,7 @@ def test_4_the_panel_makes_pictures_and_a_paste_brings_it_back(page: Any, webui:
     assert float(page.locator("#facechain_txt2img_style_weight input[type=number]").input_value()) == 0.6
     assert page.locator("#txt2img_prompt textarea").input_value() == "by the sea, at night"
     # The same picture comes again: nothing is in the prompt twice.
-    page.locator("#txt2img_generate").click()
-    holds(page, "#html_info_txt2img", "FaceChain likeness", 300_000)
-    assert values(page.locator("#html_info_txt2img").inner_text().strip()) == said
+    assert values(generated(page)) == said
     # A picture of somebody else's switches the panel off.
     page.locator("#txt2img_prompt textarea").fill("a tree\nSteps: 5, Sampler: Euler a, CFG scale: 3, Seed: 4, Size: 128x128")
     page.locator("#txt2img_tools #paste").click()
