@@ -25,7 +25,7 @@ def fetched(url: str) -> tuple[int, Any]:
     """Status and body."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=10) as answer:
+        with opener.open(url, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -52,4 +52,4 @@ def test_the_api_is_there_when_asked_for(empty: Cli, words: tuple[str, ...], mon
             assert json.loads(fetched(f"{base}/facechain/v1/people/Nobody")[1])["error"] == "not-found"
     finally:
         app.send_signal(signal.SIGINT)
-        app.communicate(timeout=30)
+        app.communicate(timeout=120)
