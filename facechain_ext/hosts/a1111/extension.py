@@ -61,6 +61,10 @@ def make_tab() -> list[tuple[gr.Blocks, str, str]]:
         ready = gr.Button("Refresh", visible=True, elem_id="facechain_refresh")
         for handler, outputs in loads:
             bind(ready.click, handler, [], outputs)
+    for component in tab.blocks.values():
+        # ui-config.json knows controls by tab and label only: it would give the training's "Face weight" and its limits to the portraits',
+        # and bring the first checkpoint's settings back for every other one (modules/ui_loadsave.py).
+        component.do_not_save_to_config = True  # type: ignore[attr-defined]
     return [(tab, "FaceChain", "facechain")]
 
 
