@@ -74,10 +74,10 @@ class FaceChainScript(scripts.Script):
         defaults = PanelConfig()
         with gr.Accordion("FaceChain", open=False, elem_id=named("panel")):
             enabled = gr.Checkbox(False, label="Enable", elem_id=named("enabled"))
-            with gr.Row():
+            with gr.Row(elem_classes=["fc-with-button"]):
                 person = gr.Dropdown(people(), value="", label="Person", elem_id=named("person"))
                 style = gr.Dropdown(styles(), value=PLAIN.id, label="Style", elem_id=named("style"))
-                again = gr.Button("Refresh people and styles", elem_id=named("refresh"))
+                again = gr.Button("Refresh people and styles", size="sm", scale=0, min_width=190, elem_id=named("refresh"))
             with gr.Row():
                 face = gr.Slider(0, 2, defaults.face_weight, step=0.05, label="Face weight", elem_id=named("face_weight"))
                 strength = gr.Slider(0, 2, defaults.style_weight, step=0.05, label="Style weight", elem_id=named("style_weight"))
