@@ -3,13 +3,13 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from modules import devices, sd_models
 
 from facechain_ext.errors import HostError
+from facechain_ext.hosts.standalone.inspection import file_sha256
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
 from facechain_ext.lora.naming import FACE_TARGETS, diffusers_path, kohya_name
 from facechain_ext.ports import CheckpointInfo, Family, Prediction
@@ -90,14 +90,5 @@ def checkpoint_of(model: Any) -> CheckpointInfo:
     """Name, hash, family and native size of ``model``."""
     info = model.sd_checkpoint_info
     prediction = Prediction.V if getattr(model, "parameterization", "eps") == "v" else Prediction.EPS
-    sha256 = info.sha256 or _file_sha256(Path(info.filename))
+    sha256 = info.sha256 or file_sha256(Path(info.filename))
     return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, sidecar_of(model).resolution)
-
-
-def _file_sha256(file: Path) -> str:
-    """With --no-hashing the WebUI has none."""
-    digest = hashlib.sha256()
-    with file.open("rb") as source:
-        while block := source.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
