@@ -147,6 +147,13 @@ def copied(made: Made, tmp_path: Path) -> Cli:
     return Cli(Path(shutil.copytree(made.root, tmp_path / "workspace")))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A background job of a shell starts with SIGINT ignored, and so would every command under test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Cli:
     """Calls on a workspace that does not exist yet."""
