@@ -2,16 +2,24 @@
 
 // FaceChain in the WebUI.
 const facechain = {
+    heard: new Set(),
+
     press(id) {
         const button = gradioApp().querySelector(`#${id}`);
         if (button) button.click();
     },
 
+    // gradio shows a button before it listens to it, long before on a busy machine: press until the press was heard.
+    insist(id, left = 120) {
+        if (this.heard.has(id) || left === 0) return;
+        this.press(id);
+        setTimeout(() => this.insist(id, left - 1), 500);
+    },
+
     // gradio fires no load event for a tab's own Blocks, so the page asks for its state itself:
     // a running training shows again after a reload, people and styles are those stored now.
     start() {
-        this.press("facechain_refresh");
-        for (const where of ["txt2img", "img2img"]) this.press(`facechain_${where}_refresh`);
+        for (const id of ["facechain_refresh", "facechain_txt2img_refresh", "facechain_img2img_refresh"]) this.insist(id);
     },
 
     // The WebUI serves its page before the checkpoint is loaded; then there was none to list.

@@ -59,6 +59,7 @@ def make_tab() -> list[tuple[gr.Blocks, str, str]]:
         loads = build_tabs(studio())
         # A load event of Blocks inside other Blocks never fires; javascript/facechain.js presses this one when the page is ready.
         ready = gr.Button("Refresh", visible=True, elem_id="facechain_refresh")
+        bind(ready.click, None, js="() => { facechain.heard.add('facechain_refresh'); }", queue=False)
         for handler, outputs in loads:
             bind(ready.click, handler, [], outputs)
     for component in tab.blocks.values():

@@ -26,7 +26,7 @@ from facechain_ext.services.portraits import face_lora, style_lora
 from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN, compose
-from facechain_ext.ui.compat import update
+from facechain_ext.ui.compat import bind, update
 
 log = logging.getLogger(__name__)
 LIKENESS = "FaceChain likeness"
@@ -83,6 +83,7 @@ class FaceChainScript(scripts.Script):
                 strength = gr.Slider(0, 2, defaults.style_weight, step=0.05, label="Style weight", elem_id=named("style_weight"))
                 least = gr.Slider(-1, 1, defaults.min_likeness, step=0.05, label="Flag below likeness", elem_id=named("min_likeness"))
             ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
+            bind(again.click, None, js=f"() => {{ facechain.heard.add('{named('refresh')}'); }}", queue=False)
             again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
         self.infotext_fields = [
             (enabled, lambda found: PERSON_KEY in found),
