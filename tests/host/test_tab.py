@@ -62,10 +62,12 @@ def holds(page: Any, selector: str, text: str, timeout: float = 120_000) -> None
 
 
 def generated(page: Any) -> str:
-    """Press Generate; return the infotext of the first picture after the grid, which shows first and has no likeness."""
+    """Press Generate; return the infotext of the first picture; a grid shows before it and has no likeness."""
     page.locator("#txt2img_generate").click()
     holds(page, "#html_info_txt2img", "FaceChain person", 300_000)
-    page.locator("#txt2img_gallery .thumbnails button").nth(1).click()
+    thumbnails = page.locator("#txt2img_gallery .thumbnails button")
+    if thumbnails.count() > 1:
+        thumbnails.nth(1).click()
     holds(page, "#html_info_txt2img", "FaceChain likeness")
     return str(page.locator("#html_info_txt2img").first.inner_text()).strip()
 
