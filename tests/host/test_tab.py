@@ -49,6 +49,9 @@ def choose(page: Any, field: str, value: str) -> None:
 def seen(page: Any, name: str) -> None:
     if SCREENSHOTS:
         page.wait_for_timeout(800)
+        # Where it ran is nobody's business.
+        hide = "f => document.querySelectorAll('#facechain_root code').forEach(e => e.innerText = e.innerText.replace(f, 'stable-diffusion-webui'))"
+        page.evaluate(hide, os.environ["FACECHAIN_WEBUI_DIR"])
         page.screenshot(path=str(Path(SCREENSHOTS) / f"webui-{name}.png"), full_page=True)
 
 
