@@ -235,7 +235,9 @@ def pip_line(arguments: list[str]) -> str:
 
 def key() -> str:
     """What the outcome depends on: this Python and the versions of what the imports touch."""
-    names = sorted({name for package in PACKAGES for name in package.known_as} | {"transformers", "accelerate", "protobuf", "numpy", "torch"})
+    names = sorted(
+        {name for package in PACKAGES for name in package.known_as} | {"transformers", "accelerate", "protobuf", "numpy", "torch"}
+    )
     versions = [f"{name} {version}" for name in names if (version := version_of(name))]
     return " ".join([sys.version.split()[0], sys.prefix, *versions])
 

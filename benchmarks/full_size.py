@@ -1,7 +1,7 @@
 """The main job's commands on a full-size checkpoint: seconds and peak memory of each, as JSON.
 
-    python benchmarks/random_sd15.py sd15-random.safetensors
-    python benchmarks/full_size.py sd15-random.safetensors
+python benchmarks/random_sd15.py sd15-random.safetensors
+python benchmarks/full_size.py sd15-random.safetensors
 """
 
 from __future__ import annotations
@@ -53,7 +53,20 @@ def main() -> None:
         report = {
             "prepare": measured([*head, "prepare", *photos, "--person", "Full"]),
             "train": measured(
-                [*head, "train", "--person", "Full", "--base", base, "--config", str(config), "--steps", str(args.steps), "--resolution", str(args.resolution)]
+                [
+                    *head,
+                    "train",
+                    "--person",
+                    "Full",
+                    "--base",
+                    base,
+                    "--config",
+                    str(config),
+                    "--steps",
+                    str(args.steps),
+                    "--resolution",
+                    str(args.resolution),
+                ]
             ),
             "generate": measured(
                 [*head, "generate", "--person", "Full", "--base", base, "--steps", "2", "--count", "1", "--size", size, "--seed", "1"]

@@ -9,6 +9,7 @@
     ├── TrainingError                  500     1   training failed although the input was fine
     ├── StorageError                   507     2   the disk is full or a folder cannot be written
     └── Cancelled                      499     130 the user stopped the work
+        └── Paused                     499     130 for now: it can go on from there
 
 A message is one or two sentences: what happened, and what to do. Foreign exceptions are translated where they enter.
 """
@@ -73,3 +74,7 @@ class Cancelled(FaceChainError):
 
     status = 499
     exit_code = 130
+
+
+class Paused(Cancelled):
+    """The user stopped the work for now; where it stands is saved, and it can go on from there."""

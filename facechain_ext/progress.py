@@ -72,11 +72,13 @@ class CancelToken:
     """Carries a request to stop from any thread to the worker.
 
     ``cancel()`` means: give up, keep nothing new. ``stop()`` means: end after the current step and keep what was learned.
+    ``pause()`` means: save where it stands after the current step and let go of everything, to go on later.
     """
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
+        self._paused = threading.Event()
 
     def cancel(self) -> None:
         """Ask the worker to give up."""
@@ -85,6 +87,15 @@ class CancelToken:
     def stop(self) -> None:
         """Ask the worker to finish early and keep its result."""
         self._stopped.set()
+
+    def pause(self) -> None:
+        """Ask the worker to save where it stands and end for now."""
+        self._paused.set()
+
+    @property
+    def pausing(self) -> bool:
+        """True once ``pause()`` was called."""
+        return self._paused.is_set()
 
     @property
     def cancelled(self) -> bool:

@@ -176,6 +176,16 @@ def _add_jobs(api: _Api) -> None:
             found = studio.jobs.stop(job_id) if keep else studio.jobs.cancel(job_id)
         return views.job_view(found, studio.jobs.jobs())
 
+    @api.router.post("/jobs/{job_id}/pause", summary="Save where a training stands and end it for now")
+    def pause(job_id: str) -> schemas.JobView:
+        studio = api.studio()
+        found = known_job(studio, job_id)
+        if found.kind != "train":
+            raise UserInputError(f"Only a training can be paused; this is a {found.kind} job.")
+        if found.active:
+            found = studio.jobs.pause(job_id)
+        return views.job_view(found, studio.jobs.jobs())
+
     @api.router.get(
         "/jobs/{job_id}/images/{index}",
         summary="A portrait, or a preview of a training",

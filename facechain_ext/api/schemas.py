@@ -44,7 +44,7 @@ class TrainBody(BaseModel, extra="forbid"):
     person: str
     checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
     settings: dict[str, Any] = Field({}, description=overridden(TrainConfig))
-    resume: bool = Field(False, description="Go on from the last saved state of the same settings.")
+    resume: bool = Field(False, description="Go on from the last saved state, with the settings it began with.")
 
 
 class PortraitsBody(BaseModel, extra="forbid"):
@@ -202,7 +202,7 @@ class JobView(BaseModel):
     id: str
     kind: str = Field(description="prepare, train or portraits")
     person: str
-    state: str = Field(description="queued, running, done, failed or cancelled")
+    state: str = Field(description="queued, running, done, failed, cancelled or paused")
     stage: str
     step: int
     total: int

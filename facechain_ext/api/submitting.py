@@ -86,7 +86,9 @@ def submit_train(studio: Studio, body: TrainBody) -> Job:
     if person.photos == 0:
         raise Conflict(f"'{person.name}' has no prepared photos. POST /prepare first.")
     choice = _choice(studio, body.checkpoint)
-    request = TrainRequest(person.name, choice.name, _settings(choice.train, body.settings), body.resume)
+    # An unfinished training goes on with its own settings; one that is given all the same must be the same.
+    base = studio.resumed(person.name, choice.train) if body.resume else choice.train
+    request = TrainRequest(person.name, choice.name, _settings(base, body.settings), body.resume)
     return studio.submit_train(request)
 
 

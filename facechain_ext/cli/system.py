@@ -81,7 +81,9 @@ def list_models(as_json: AsJson = False) -> None:
 @models_app.command("copy-to-webui")
 def copy_model(
     webui: Annotated[Path, typer.Argument(help="The folder of the WebUI, which holds webui.py.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="A checkpoint from 'models list'; the default one when not given.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="A checkpoint from 'models list'; the default one when not given.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a checkpoint into a WebUI, so that LoRAs trained on it can be used there."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from facechain_ext.errors import Cancelled, FaceChainError, UserInputError
+from facechain_ext.errors import Cancelled, FaceChainError, Paused, UserInputError
 from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSink, Stage
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class JobState(str, enum.Enum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
 
 
 @dataclass
@@ -133,6 +134,12 @@ class JobRunner:
         job.token.stop()
         return job
 
+    def pause(self, job_id: str) -> Job:
+        """Let a training save where it stands and end for now; a new one with ``resume`` goes on from there."""
+        job = self.get(job_id)
+        job.token.pause()
+        return job
+
     def forget(self, person: str) -> None:
         """Drop finished jobs of ``person``; called when the person is deleted."""
         with self._lock:
@@ -161,6 +168,8 @@ class JobRunner:
         try:
             job.result = job.work(sink, job.token)
             self._end(job, JobState.DONE, None)
+        except Paused as error:
+            self._end(job, JobState.PAUSED, str(error))
         except Cancelled as error:
             self._end(job, JobState.CANCELLED, str(error))
         except FaceChainError as error:

@@ -127,7 +127,9 @@ class BenchReport:
             }
             for p in self.people
         ]
-        mean = pair(mean_of([p.before for p in self.people]), mean_of([p.after for p in self.people]), mean_of([p.real for p in self.people]))
+        mean = pair(
+            mean_of([p.before for p in self.people]), mean_of([p.after for p in self.people]), mean_of([p.real for p in self.people])
+        )
         styles = [
             {
                 "style": s.style,

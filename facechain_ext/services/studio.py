@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
 from facechain_ext.ports import FaceAnalyzer, Family, ImageGenerator, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, ProgressSink, silent
@@ -117,6 +118,12 @@ class Studio:
         self.workspace.existing_person(request.person)
         host = self._checkpoints.open(request.checkpoint)
         return train_person(request, self.workspace, host, self.analyzer, on_progress, cancel or CancelToken(), self._shelf)
+
+    def resumed(self, person: str, config: TrainConfig) -> TrainConfig:
+        """The settings with which ``person``'s unfinished training goes on: its own, and from ``config`` what may change on the way."""
+        from facechain_ext.services.train_person import resumed
+
+        return resumed(self.workspace.existing_person(person), config)
 
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""

@@ -6,6 +6,7 @@ import datetime
 import shutil
 from pathlib import Path
 
+from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
@@ -15,6 +16,7 @@ from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, LoraShelf, TrainHo
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.people import note_outside, read_card, sha256, write_card
 from facechain_ext.services.requests import TrainRequest, TrainResult
+from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.loop import STATE_FILE, Score, TrainOutcome, Watch, train
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
 
@@ -32,13 +34,14 @@ def train_person(
 
     Raises:
         UserInputError: without a dataset, or when there is nothing to resume.
-        TrainingError, StorageError, Cancelled: what was learned up to the last saved state can be resumed.
+        TrainingError, StorageError, Cancelled, Paused: what was learned up to the last saved state can be resumed.
     """
     folder = workspace.existing_person(request.person)
     dataset = dataset_of(folder, analyzer)
     if not request.resume:
+        # The earlier unfinished state stays until this training saves its own: it may be cancelled or fail before.
         with storage_errors("the training"):
-            shutil.rmtree(folder.training, ignore_errors=True)
+            shutil.rmtree(folder.training / "previews", ignore_errors=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     config = request.config
     with host.open_session(gradient_checkpointing=config.gradient_checkpointing) as session:
@@ -69,6 +72,18 @@ def train_person(
         outcome.curve,
         outcome.previews,
     )
+
+
+def resumed(folder: PersonFolder, config: TrainConfig) -> TrainConfig:
+    """The settings of the person's unfinished training; what may change on the way comes from ``config``.
+
+    Raises:
+        UserInputError: when there is none.
+    """
+    if not (folder.training / STATE_FILE).exists():
+        raise UserInputError(f"There is no unfinished training of '{folder.name}' to resume.")
+    _, settings = saved_settings(folder.training / STATE_FILE)
+    return TrainConfig.from_dict({**config.to_dict(), **settings})
 
 
 def dataset_of(folder: PersonFolder, analyzer: FaceAnalyzer) -> Dataset:

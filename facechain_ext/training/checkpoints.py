@@ -103,6 +103,20 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
     return TrainState(header["step"], adapter, ordered, curve, header["seconds"], header.get("scaler", {})), header["marks"]
 
 
+def saved_settings(file: Path) -> tuple[int, dict[str, Any]]:
+    """Steps done and the settings of the training saved in ``file``, those that may change left out; tensors are not read.
+
+    Raises:
+        FileFormatError: when the file is damaged.
+    """
+    try:
+        with safe_open(file, "pt") as source:
+            header = json.loads((source.metadata() or {})["facechain_state"])
+        return int(header["step"]), dict(json.loads(header["marks"]["settings"]))
+    except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
+        raise FileFormatError("The saved training state is damaged. Train again without --resume.") from error
+
+
 def differences(ours: dict[str, str], saved: dict[str, str]) -> list[str]:
     """What differs between two fingerprints, in words."""
     words = []

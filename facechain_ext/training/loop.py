@@ -14,7 +14,7 @@ import torch
 from PIL import Image as PilImage
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.errors import Cancelled, TrainingError, UserInputError
+from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
 from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.lora.network import AdapterState, InjectedLora, inject
 from facechain_ext.ports import SamplingRequest, TrainSession
@@ -102,13 +102,16 @@ def train(
     Raises:
         UserInputError: when there is nothing to resume, or something else was trained then.
         TrainingError: when the loss is no number or memory runs out; the last saved state stays.
+        Paused: when paused; the state of this very step is saved.
         Cancelled: when cancelled; the last saved state stays.
     """
     run = _Run(session, dataset, config, folder, watch, config.resolution or session.checkpoint.resolution)
     marks = fingerprint(dataset, session.checkpoint, config)
     saved = _saved_state(folder / STATE_FILE, marks) if resume else None
     targets = session.lora_targets()
-    with inject(session.unet, targets=list(targets), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device) as adapter:
+    with inject(
+        session.unet, targets=list(targets), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
+    ) as adapter:
         optimizer = make_optimizer(adapter.parameters(), config)
         if saved is not None:
             _restore(run, adapter, optimizer, saved)
@@ -118,6 +121,8 @@ def train(
                 _steps(run, adapter, optimizer, cache, marks)
                 if config.previews and run.step and run.previewed != run.step:
                     _preview(run)
+        except Paused:
+            raise
         except Cancelled as error:
             kept = f" The state at step {_saved_step(folder)} is kept: resume goes on from there." if (folder / STATE_FILE).exists() else ""
             raise Cancelled(f"Training was cancelled; the person's LoRAs are as before.{kept}") from error
@@ -173,6 +178,10 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
     stopping = run.watch.cancel.stopping
     while run.step < config.steps and not stopping:
         run.watch.cancel.raise_if_cancelled()
+        if run.watch.cancel.pausing:
+            run.scaler = scaler.state_dict()
+            _save(run, adapter, optimizer, marks)
+            raise Paused(f"Paused at step {run.step} of {config.steps}. Nothing is held meanwhile; Resume goes on from there.")
         rate = learning_rate(config, run.step)
         set_learning_rate(optimizer, rate)
         loss = _loss(run, cache, snr)

@@ -42,6 +42,8 @@ def progress_panel(job: Job, ahead: Job | None = None) -> str:
         return _panel("Waiting", f"Starts when {what} has ended.", "", None, job)
     if job.token.cancelled:
         return _panel("Cancelling", "Ends after this step.", "", None, job)
+    if job.token.pausing:
+        title = "Pausing after this step"
     if job.token.stopping:
         title = "Stopping after this step and keeping what was learned"
     steps = f"{event.step} / {event.total}" if event.total else ""
@@ -74,6 +76,8 @@ def ended_panel(job: Job, failed: str) -> str:
         return problem_box(job.error or "", failed)
     if job.state is JobState.CANCELLED:
         return note_box(job.error or "", "Cancelled")
+    if job.state is JobState.PAUSED:
+        return note_box(job.error or "", "Paused")
     return ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,14 @@ NO_TRAINING = empty_state(
 )
 
 
+BUTTONS = 6
+
+
 class TrainActions:
     """Event handlers of the train page."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._requests: dict[str, TrainRequest] = {}
-        """The latest training of each person, for resuming with the same settings."""
 
     def choices(self) -> Sequence[CheckpointChoice]:
         """Checkpoints to train on, none when they cannot be listed."""
@@ -90,7 +90,7 @@ class TrainActions:
             Part(ended, lambda: update(value=None) if ended else update()),
             Part(ended, lambda: update(choices=self._studio.workspace.people(), value=job.person)),
             Part(ended, lambda: self.note(job.person)),
-            *[Part((ended, i), lambda i=i: self.buttons(job.person)[i]) for i in range(5)],
+            *[Part((ended, i), lambda i=i: self.buttons(job.person)[i]) for i in range(BUTTONS)],
         ]
 
     def _verdicts(self, job: Job) -> str:
@@ -105,7 +105,7 @@ class TrainActions:
         try:
             choice = self.choice(checkpoint)
             config = read_form(choice.train if choice else TrainConfig(), values)
-            job = self._submit(TrainRequest(str(person or ""), choice.name if choice else checkpoint, config))
+            job = self._studio.submit_train(TrainRequest(str(person or ""), choice.name if choice else checkpoint, config))
         except FaceChainError as error:
             yield self._refused(str(error), person)
             return
@@ -113,35 +113,28 @@ class TrainActions:
 
     def resume(self, person: str | None, checkpoint: str | None, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Go on with an unfinished training; yields as ``start``."""
-        last = self._requests.get(str(person or ""))
         try:
-            if last is None:
-                choice = self.choice(checkpoint)
-                config = read_form(choice.train if choice else TrainConfig(), values)
-                last = TrainRequest(str(person or ""), choice.name if choice else checkpoint, config)
-            job = self._submit(replace(last, resume=True))
+            choice = self.choice(checkpoint)
+            # With the settings it began with, whatever the form shows now, also after the program was started anew.
+            config = self._studio.resumed(str(person or ""), read_form(choice.train if choice else TrainConfig(), values))
+            job = self._studio.submit_train(TrainRequest(str(person or ""), choice.name if choice else checkpoint, config, resume=True))
         except FaceChainError as error:
             yield self._refused(str(error), person)
             return
         yield from follow(job, self._train_parts)
-
-    def _submit(self, request: TrainRequest) -> Job:
-        job = self._studio.submit_train(request)
-        self._requests[job.person] = request
-        return job
 
     def _refused(self, sentence: str, person: str | None) -> list[Any]:
         return [problem_box(sentence, "Training did not start"), update(), update(), update(), *self.buttons(person)]
 
     def _train_parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
-        flags = (job.state, job.token.stopping, job.token.cancelled)
+        flags = (job.state, job.token.stopping, job.token.cancelled, job.token.pausing)
         return [
             Part((job.version, second), lambda: self._live(job)),
             Part((len(job.curve), job.result is not None), lambda: panels.train_chart(job)),
             Part(len(job.pictures), lambda: panels.previews(job)),
             Part(job.active, lambda: update() if job.active else self.note(job.person)),
-            *[Part((*flags, i), lambda i=i: self.buttons(job.person)[i]) for i in range(5)],
+            *[Part((*flags, i), lambda i=i: self.buttons(job.person)[i]) for i in range(BUTTONS)],
         ]
 
     def _live(self, job: Job) -> str:
@@ -158,6 +151,13 @@ class TrainActions:
             self._studio.jobs.stop(job.id)
         return self.buttons(job.person if job else None)
 
+    def pause(self) -> list[Any]:
+        """Save where the training stands and end it for now; returns the buttons."""
+        job = self._studio.jobs.current("train")
+        if job:
+            self._studio.jobs.pause(job.id)
+        return self.buttons(job.person if job else None)
+
     def cancel(self) -> list[Any]:
         """Give up the training or the check; returns the buttons."""
         job = self._studio.jobs.current("train") or self._studio.jobs.current("prepare")
@@ -166,15 +166,17 @@ class TrainActions:
         return self.buttons(job.person if job else None)
 
     def buttons(self, person: str | None) -> list[Any]:
-        """States of check, train, resume, stop and cancel for the person in the form."""
+        """States of check, train, resume, pause, stop and cancel for the person in the form."""
         training, checking = self._studio.jobs.current("train"), self._studio.jobs.current("prepare")
         found = self.find(person)
         ready = found is not None and found.photos > 0
+        going = training is not None and training.state is JobState.RUNNING and not (training.token.stopping or training.token.pausing)
         return [
             update(interactive=checking is None),
             update(interactive=training is None and ready and checking is None),
             update(visible=training is None and found is not None and found.resumable, interactive=checking is None),
-            update(interactive=training is not None and training.state is JobState.RUNNING and not training.token.stopping),
+            update(interactive=going),
+            update(interactive=going),
             update(interactive=any(j is not None and not j.token.cancelled for j in (training, checking))),
         ]
 
@@ -217,6 +219,6 @@ class TrainActions:
         """On page load: show the latest training again and follow it when it runs; outputs as ``start``."""
         job = panels.latest(self._studio.jobs.jobs(), "train")
         if job is None:
-            yield [NO_TRAINING, "", "", *[update()] * 6]
+            yield [NO_TRAINING, "", "", *[update()] * (1 + BUTTONS)]
             return
         yield from follow(job, self._train_parts)

@@ -96,12 +96,13 @@ class TrainTab:
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")
                 self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_resume")
+                self._pause = make(gr.Button, "Pause", interactive=False, elem_id="facechain_pause")
                 self._stop = make(gr.Button, "Stop and keep", interactive=False, elem_id="facechain_stop")
                 self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_cancel")
 
     def _wire(self) -> Loads:
         act, form_inputs = self._act, list(self._train_form.components)
-        buttons = [self._check, self._train, self._resume, self._stop, self._cancel]
+        buttons = [self._check, self._train, self._resume, self._pause, self._stop, self._cancel]
         check_outputs = [self._verdicts, self._files, self._person, self._note, *buttons]
         train_outputs = [self._live, self._chart, self._previews, self._note, *buttons]
         train_inputs = [self._person, self._checkpoint, *form_inputs]
@@ -124,6 +125,7 @@ class TrainTab:
         bind(self._check.click, check, check_inputs, check_outputs, preprocess=major() != 3)
         bind(self._train.click, train, train_inputs, train_outputs)
         bind(self._resume.click, resume, train_inputs, train_outputs)
+        bind(self._pause.click, act.pause, [], buttons, queue=False)
         bind(self._stop.click, act.stop, [], buttons, queue=False)
         bind(self._cancel.click, act.cancel, [], buttons, queue=False)
         bind(self._person.change, act.chosen, [self._person], [self._note, *buttons], queue=False)

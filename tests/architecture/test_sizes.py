@@ -35,6 +35,10 @@ def test_public_things_say_what_they_are(file):
     bare = [
         n.name
         for n in nodes
-        if not n.name.startswith("_") and id(n) not in inner and id(n) not in private and not ast.get_docstring(n) and n.name != "cross_checks"
+        if not n.name.startswith("_")
+        and id(n) not in inner
+        and id(n) not in private
+        and not ast.get_docstring(n)
+        and n.name != "cross_checks"
     ]
     assert bare == []

@@ -57,7 +57,9 @@ class Webui:
         return done.stdout
 
     def versions(self) -> dict[str, str]:
-        said = subprocess.run([self.python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, env=self._variables({}))
+        said = subprocess.run(
+            [self.python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, env=self._variables({})
+        )
         return {one["name"].lower().replace("_", "-"): one["version"] for one in json.loads(said.stdout)}
 
     def report(self) -> dict[str, object]:
@@ -66,7 +68,12 @@ class Webui:
     def _variables(self, more: Mapping[str, str]) -> dict[str, str]:
         # No settings of the machine's pip: what is not in our folder does not exist.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON")) and name != "COMMANDLINE_ARGS"}
-        ours = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        ours = {
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
         return {**kept, **ours, **more}
 
 

@@ -32,7 +32,26 @@ def test_names_people_have_are_taken(good):
 
 
 @pytest.mark.parametrize(
-    "bad", ["../../x", "CON", "con.txt", "nul", "a/b", "a\\b", ".hidden", "-rf", "ends.", "", "   ", "x" * 65, "a\x00b", "a\nb", "a:b", "LPT1.png", "a*"]
+    "bad",
+    [
+        "../../x",
+        "CON",
+        "con.txt",
+        "nul",
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "-rf",
+        "ends.",
+        "",
+        "   ",
+        "x" * 65,
+        "a\x00b",
+        "a\nb",
+        "a:b",
+        "LPT1.png",
+        "a*",
+    ],
 )
 def test_names_that_are_no_folder_are_refused(bad):
     with pytest.raises(UserInputError):

@@ -77,7 +77,9 @@ class WebuiCheckpoints:
         model = loaded()
         name, sidecar = model.sd_checkpoint_info.name_for_extra, sidecar_of(model)
         if choice not in (None, name):
-            raise UserInputError(f"The WebUI has {name} loaded, not '{choice}'. Choose the checkpoint at the top left of the page, then try again.")
+            raise UserInputError(
+                f"The WebUI has {name} loaded, not '{choice}'. Choose the checkpoint at the top left of the page, then try again."
+            )
         note = sidecar.note or "the checkpoint the WebUI has loaded"
         return CheckpointChoice(name, Path(model.sd_checkpoint_info.filename), note, True, sidecar.train, sidecar.portrait, sidecar.prepare)
 

@@ -52,7 +52,9 @@ def check_trainable(model: Any) -> None:
     """
     family_of(model)
     if getattr(devices, "fp8", False):
-        raise HostError("The WebUI stores this checkpoint in FP8, which loses what training needs. Switch 'FP8 weight' off in the settings.")
+        raise HostError(
+            "The WebUI stores this checkpoint in FP8, which loses what training needs. Switch 'FP8 weight' off in the settings."
+        )
     from modules import shared
 
     if shared.cmd_opts.lowvram:

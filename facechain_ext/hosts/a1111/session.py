@@ -87,7 +87,9 @@ class WebuiSession:
         state = shared.state
         state.job_count, state.job_no = 1, 0
         state.sampling_step, state.sampling_steps = event.step, event.total
-        state.textinfo = f"FaceChain: step {event.step} of {event.total}, loss {event.loss:.4f}" if event.loss is not None else event.message
+        state.textinfo = (
+            f"FaceChain: step {event.step} of {event.total}, loss {event.loss:.4f}" if event.loss is not None else event.message
+        )
         if state.interrupted or state.stopping_generation:
             cancel.stop()
             # While set, the last previews would come out empty.

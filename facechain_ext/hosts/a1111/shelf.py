@@ -31,7 +31,12 @@ class WebuiShelf:
             shutil.copyfile(lora, temporary)
         written = [target, card]
         with atomic_path(card, "the LoRA's card") as temporary:
-            words = {"activation text": activation, "preferred weight": 0.9, "sd version": VERSIONS[family], "notes": "Trained by FaceChain."}
+            words = {
+                "activation text": activation,
+                "preferred weight": 0.9,
+                "sd version": VERSIONS[family],
+                "notes": "Trained by FaceChain.",
+            }
             temporary.write_text(json.dumps(words, ensure_ascii=False, indent=1), encoding="utf-8")
         if preview is not None and preview.exists():
             with atomic_path(picture, "the LoRA's picture") as temporary:

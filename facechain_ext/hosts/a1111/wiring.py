@@ -40,7 +40,7 @@ def analyzer(pack: str) -> FaceAnalyzer:
     try:
         from facechain_ext.vision.insight import SHIPPED, InsightAnalyzer, pack_folder
     except ImportError as error:
-        raise HostError(
-            f"The package {error.name} is missing in the WebUI's environment. Restart the WebUI without --skip-install, or look at its start-up log."
-        ) from error
+        from facechain_ext.hosts.a1111.missing import sentence
+
+        raise HostError(sentence(error)) from error
     return InsightAnalyzer(pack_folder(pack or SHIPPED, Workspace(workspace_root()).packs))

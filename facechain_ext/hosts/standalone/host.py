@@ -70,7 +70,6 @@ class StandaloneSession:
             for module, training in flags:
                 module.training = training
 
-
     def report(self, event: Progress, cancel: CancelToken) -> None:
         """See ``TrainSession``; nobody else shows progress here."""
 

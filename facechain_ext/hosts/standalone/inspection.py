@@ -94,7 +94,9 @@ def inspect(file: Path) -> tuple[Family, Shapes]:
         )
     first_layer = shapes.get(FIRST_KEY, ())
     if len(first_layer) == 4 and first_layer[1] != 4:
-        raise FileFormatError(f"{file.name} is an inpainting or other special checkpoint ({first_layer[1]} input channels). Use a plain one.")
+        raise FileFormatError(
+            f"{file.name} is an inpainting or other special checkpoint ({first_layer[1]} input channels). Use a plain one."
+        )
     try:
         return Family.SD1, _sd1_shapes(shapes)
     except (LookupError, ValueError):

@@ -26,7 +26,9 @@ def copy_to_webui(checkpoint: Path, webui: Path) -> Path:
     webui = webui.expanduser().resolve()
     models = webui / "models" / "Stable-diffusion"
     if not models.is_dir():
-        raise UserInputError(f"{webui.name} is not a WebUI's folder: it has no models/Stable-diffusion. Give the folder that holds webui.py.")
+        raise UserInputError(
+            f"{webui.name} is not a WebUI's folder: it has no models/Stable-diffusion. Give the folder that holds webui.py."
+        )
     _, shapes = inspect(checkpoint)
     recipe = checkpoint.with_suffix(".yaml")
     if recipe.exists():

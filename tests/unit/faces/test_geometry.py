@@ -24,7 +24,14 @@ def face_at(x: float, y: float, size: float, roll: float = 0.0) -> Face:
     return Face(box, (rotated + np.array([x, y])).astype(np.float32), 0.9, roll=roll)
 
 
-@given(numbers, numbers, st.floats(5, 900), st.floats(-180, 180), st.integers(32, 1024), st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
+@given(
+    numbers,
+    numbers,
+    st.floats(5, 900),
+    st.floats(-180, 180),
+    st.integers(32, 1024),
+    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5),
+)
 def test_points_there_and_back(x: float, y: float, side: float, angle: float, resolution: int, points: list[tuple[float, float]]) -> None:
     frame = G.Frame((x, y), side, angle)
     given_points = np.array(points, np.float32)

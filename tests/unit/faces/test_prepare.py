@@ -24,7 +24,9 @@ SMALL = PrepareConfig(resolution=128)
 
 
 @pytest.fixture(scope="module")
-def mixed(orl: Path, pictures: Path, analyzer: InsightAnalyzer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Preparation, list[Progress]]:
+def mixed(
+    orl: Path, pictures: Path, analyzer: InsightAnalyzer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Preparation, list[Progress]]:
     """Five photos of one person, then everything that is wrong."""
     folder = tmp_path_factory.mktemp("mixed")
     files = [orl / "s7" / f"{k}.pgm" for k in range(1, 6)]
@@ -110,7 +112,14 @@ def test_dataset_round_trip_names_no_source(mixed: tuple[Preparation, list[Progr
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("name", "../001"), ("name", "/etc/passwd"), ("embedding", [1.0]), ("embedding", [float("nan")] * 128), ("source_sha256", "x"), ("quality", 7)],
+    [
+        ("name", "../001"),
+        ("name", "/etc/passwd"),
+        ("embedding", [1.0]),
+        ("embedding", [float("nan")] * 128),
+        ("source_sha256", "x"),
+        ("quality", 7),
+    ],
 )
 def test_damaged_manifest_is_refused(mixed: tuple[Preparation, list[Progress]], tmp_path: Path, key: str, value: object) -> None:
     assert mixed[0].dataset is not None

@@ -146,7 +146,10 @@ def test_bomb_is_refused_before_decoding(tmp_path: Path, scene: PIL.Image.Image)
         read_photo(tmp_path / "a.png", max_pixels=1000)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello, this is a letter", b"\xff\xd8\xff\xe0junk", b"\x00\x00\x00\x18ftypheic" + b"\0" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello, this is a letter", b"\xff\xd8\xff\xe0junk", b"\x00\x00\x00\x18ftypheic" + b"\0" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n"],
+)
 def test_what_is_no_photo_is_said_so(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(FileFormatError, match=r"'a\.jpg' is .*\."):

@@ -43,7 +43,11 @@ def test_info_holds_the_hash_webuis_show():
         ("sd2.safetensors", {CONTEXT_KEY: torch.zeros(2, 1024), "cond_stage_model.model.x": torch.zeros(2)}, "SD2"),
         ("unet.safetensors", {"down_blocks.0.x": torch.zeros(2)}, "diffusers' layout"),
         ("vae.safetensors", {"encoder.conv_in.weight": torch.zeros(2)}, "not a Stable Diffusion checkpoint"),
-        ("inpaint.safetensors", {CONTEXT_KEY: torch.zeros(2, 768), UNET + "input_blocks.0.0.weight": torch.zeros(2, 9, 3, 3)}, "inpainting"),
+        (
+            "inpaint.safetensors",
+            {CONTEXT_KEY: torch.zeros(2, 768), UNET + "input_blocks.0.0.weight": torch.zeros(2, 9, 3, 3)},
+            "inpainting",
+        ),
         ("half.safetensors", {CONTEXT_KEY: torch.zeros(2, 768), UNET + "input_blocks.0.0.weight": torch.zeros(2, 4, 3, 3)}, "lacks parts"),
     ],
 )

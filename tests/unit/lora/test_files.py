@@ -119,7 +119,9 @@ def test_family_without_metadata(tmp_path):
 
 
 def test_without_alpha_the_scale_is_one(tmp_path):
-    save_file({"lora_unet_x.lora_down.weight": torch.zeros(4, 8), "lora_unet_x.lora_up.weight": torch.zeros(8, 4)}, tmp_path / "x.safetensors")
+    save_file(
+        {"lora_unet_x.lora_down.weight": torch.zeros(4, 8), "lora_unet_x.lora_up.weight": torch.zeros(8, 4)}, tmp_path / "x.safetensors"
+    )
     assert read_lora(tmp_path / "x.safetensors").modules["lora_unet_x"].scale == 1
 
 

@@ -23,9 +23,13 @@ SD1_TEXT = {
     for layer in range(12)
     for part in ("self_attn_q_proj", "self_attn_k_proj", "self_attn_v_proj", "self_attn_out_proj", "mlp_fc1", "mlp_fc2")
 }
-SDXL_PLACES = [("input_blocks_4_1", 2), ("input_blocks_5_1", 2), ("input_blocks_7_1", 10), ("input_blocks_8_1", 10), ("middle_block_1", 10)] + [
-    (f"output_blocks_{n}_1", 10 if n < 3 else 2) for n in range(6)
-]
+SDXL_PLACES = [
+    ("input_blocks_4_1", 2),
+    ("input_blocks_5_1", 2),
+    ("input_blocks_7_1", 10),
+    ("input_blocks_8_1", 10),
+    ("middle_block_1", 10),
+] + [(f"output_blocks_{n}_1", 10 if n < 3 else 2) for n in range(6)]
 SDXL_UNET = {
     f"lora_unet_{place}_transformer_blocks_{depth}_{inner.removeprefix('transformer_blocks_0_')}"
     for place, depths in SDXL_PLACES

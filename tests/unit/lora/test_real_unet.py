@@ -40,7 +40,9 @@ def unet(request):
 def state_of(unet):
     """Objects, flags, hooks, attributes and bits."""
     bits = hashlib.sha256(b"".join(v.contiguous().view(torch.uint8).numpy().tobytes() for v in unet.state_dict().values())).hexdigest()
-    modules = [(n, id(m), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), sorted(m.__dict__)) for n, m in unet.named_modules()]
+    modules = [
+        (n, id(m), m.training, len(m._forward_hooks), len(m._forward_pre_hooks), sorted(m.__dict__)) for n, m in unet.named_modules()
+    ]
     return bits, modules, [(n, id(p), p.requires_grad) for n, p in unet.named_parameters()]
 
 

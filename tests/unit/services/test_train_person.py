@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file
 
-from facechain_ext.errors import Cancelled, TrainingError, UserInputError
+from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.people import read_card
 from facechain_ext.services.requests import TrainRequest
@@ -93,6 +93,38 @@ def test_stopping_keeps_and_resuming_comes_to_the_very_same_lora(copy, house):
     ours, theirs = load_file(whole.lora), load_file(house.trained.lora)
     assert ours.keys() == theirs.keys()
     assert all(bool((ours[k] == theirs[k]).all()) for k in ours)
+
+
+def test_a_pause_keeps_no_lora_and_goes_on_to_the_very_same_one(copy, house):
+    before, token = finished(copy), CancelToken()
+    with pytest.raises(Paused, match="Paused at step 3 of 6"):
+        copy.train(TrainRequest(PERSON, config=QUICK), acting_at(3, token.pause), token)
+    assert finished(copy) == before
+    config = copy.resumed(PERSON, replace(QUICK, rank=2, steps=99))
+    assert config == QUICK
+    whole = copy.train(TrainRequest(PERSON, config=config, resume=True))
+    ours, theirs = load_file(whole.lora), load_file(house.trained.lora)
+    assert all(bool((ours[k] == theirs[k]).all()) for k in theirs)
+
+
+def test_a_pause_before_the_first_step_can_go_on_too(copy, house):
+    token = CancelToken()
+    token.pause()
+    with pytest.raises(Paused, match="Paused at step 0 of 6"):
+        copy.train(TrainRequest(PERSON, config=QUICK), cancel=token)
+    whole = copy.train(TrainRequest(PERSON, config=QUICK, resume=True))
+    ours, theirs = load_file(whole.lora), load_file(house.trained.lora)
+    assert all(bool((ours[k] == theirs[k]).all()) for k in theirs)
+
+
+def test_a_new_training_cancelled_early_leaves_the_unfinished_one(copy):
+    token = CancelToken()
+    with pytest.raises(Paused):
+        copy.train(TrainRequest(PERSON, config=QUICK), acting_at(4, token.pause), token)
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        copy.train(TrainRequest(PERSON, config=replace(QUICK, rank=8)), acting_at(1, token.cancel), token)
+    assert copy.train(TrainRequest(PERSON, config=QUICK, resume=True)).steps == 6
 
 
 def test_stopping_before_the_first_step_keeps_nothing(copy):

@@ -53,7 +53,12 @@ def test_every_view_of_every_photo_is_encoded_once(flip):
     cache = build_cache(session, dataset, 64, flip, events.append, CancelToken())
     views = 2 if flip else 1
     assert session.images == 3 * views
-    assert (cache.photos, cache.mean.shape, cache.std.shape, cache.masks.shape) == (3, (views, 3, 4, 8, 8), (views, 3, 4, 8, 8), (views, 3, 1, 8, 8))
+    assert (cache.photos, cache.mean.shape, cache.std.shape, cache.masks.shape) == (
+        3,
+        (views, 3, 4, 8, 8),
+        (views, 3, 4, 8, 8),
+        (views, 3, 1, 8, 8),
+    )
     assert session.prompts == [p.caption for p in dataset.photos] + [""]
     assert [(e.stage, e.step, e.total) for e in events] == [(Stage.CACHE, i + 1, 3 * views) for i in range(3 * views)]
     for i, photo in enumerate(dataset.photos):

@@ -125,7 +125,10 @@ def by_hand(session, config):
         noise = torch.randn(config.batch, 4, 8, 8, generator=source)
         a = alphas[t][:, None, None, None]
         context = torch.stack([nothing[0, :1] if d else captions[i, :1] for i, d in zip(which, dropped, strict=True)])
-        weights = {n: getattr(unet, n).weight + scale * (pair[1].flatten(1) @ pair[0].flatten(1)).view_as(getattr(unet, n).weight) for n, pair in pairs.items()}
+        weights = {
+            n: getattr(unet, n).weight + scale * (pair[1].flatten(1) @ pair[0].flatten(1)).view_as(getattr(unet, n).weight)
+            for n, pair in pairs.items()
+        }
         changed = {f"{n}.weight": w for n, w in weights.items()}
         output = torch.func.functional_call(unet, changed, (a.sqrt() * x + (1 - a).sqrt() * noise, t, context))
         target = noise if session.checkpoint.prediction is Prediction.EPS else a.sqrt() * noise - (1 - a).sqrt() * x
@@ -133,7 +136,11 @@ def by_hand(session, config):
         below = snr if session.checkpoint.prediction is Prediction.EPS else snr + 1
         pixels = 1 - config.face_weight + config.face_weight * masks[which]
         pixels = pixels / pixels.mean((1, 2, 3), keepdim=True)
-        loss = ((output - target) ** 2 * pixels).mean((1, 2, 3)) @ (torch.minimum(snr, torch.tensor(config.min_snr_gamma)) / below) / config.batch
+        loss = (
+            ((output - target) ** 2 * pixels).mean((1, 2, 3))
+            @ (torch.minimum(snr, torch.tensor(config.min_snr_gamma)) / below)
+            / config.batch
+        )
         gradients = torch.autograd.grad(loss, flat)
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
         rise = (step + 1) / config.warmup

@@ -60,7 +60,9 @@ def test_memory_that_cannot_be_had_is_a_memory_error():
         grab()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), torch.OutOfMemoryError("CUDA out of memory"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), torch.OutOfMemoryError("CUDA out of memory"), KeyError("x")]
+)
 def test_other_errors_pass(error):
     def fail():
         with allocator_errors():

@@ -27,7 +27,9 @@ def test_round_trip(state, tmp_path):
     assert all(torch.equal(a[k], b[k]) for a, b in zip(back.moments, state.moments, strict=True) for k in a)
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:-20], lambda d: b"", lambda d: b"text" * 50, lambda d: d.replace(b"facechain_state", b"facechain_stale")])
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-20], lambda d: b"", lambda d: b"text" * 50, lambda d: d.replace(b"facechain_state", b"facechain_stale")]
+)
 def test_damage_is_said(state, tmp_path, damage):
     file = tmp_path / "s.safetensors"
     save_state(file, state, MARKS)

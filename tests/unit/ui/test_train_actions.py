@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import pytest
 from PIL import Image as PilImage
 
 from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
-from facechain_ext.errors import Cancelled, TrainingError, UserInputError
+from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice, TrainRequest, TrainResult
 from facechain_ext.services.studio import Studio
+from facechain_ext.training.checkpoints import TrainState, save_state
 from facechain_ext.ui.train_actions import TrainActions
 from facechain_ext.workspace import Workspace
 
-CHECK, TRAIN, RESUME, STOP, CANCEL = range(5)
+CHECK, TRAIN, RESUME, PAUSE, STOP, CANCEL = range(6)
 OWN = TrainConfig(steps=30, rank=4)
 
 
@@ -49,6 +51,8 @@ class Scripted(Studio):
         while step < request.config.steps and not cancel.stopping:
             if cancel.cancelled:
                 raise Cancelled("Cancelled at your request.")
+            if cancel.pausing:
+                raise Paused(f"Paused at step {step}.")
             step += 1
             on_progress(Progress(Stage.TRAIN, step, request.config.steps, loss=0.1))
             if request.config.steps == OWN.steps:
@@ -92,8 +96,10 @@ def test_a_failure_is_shown_in_its_own_words(studio):
     assert "Choose a smaller batch" in outputs[-1][0]
 
 
-@pytest.mark.parametrize(("action", "said"), [("stop", "Stopped early, and kept"), ("cancel", "Cancelled at your request")])
-def test_stop_keeps_and_cancel_does_not(studio, action, said):
+@pytest.mark.parametrize(
+    ("action", "said"), [("stop", "Stopped early, and kept"), ("cancel", "Cancelled at your request"), ("pause", "Paused at step")]
+)
+def test_stop_keeps_cancel_does_not_and_pause_lets_go(studio, action, said):
     act = TrainActions(studio)
     running = act.start("Anna", "tiny", {})
     next(running)
@@ -102,11 +108,11 @@ def test_stop_keeps_and_cancel_does_not(studio, action, said):
     while job.started is None:
         job.wait(0.01)
     states = act.buttons("Anna")
-    assert [on(states[TRAIN]), on(states[STOP]), on(states[CANCEL])] == [False, True, True]
+    assert [on(states[i]) for i in (TRAIN, PAUSE, STOP, CANCEL)] == [False, True, True, True]
     getattr(act, action)()
     assert said in list(running)[-1][0]
     states = act.buttons("Anna")
-    assert [on(states[TRAIN]), on(states[STOP]), on(states[CANCEL])] == [True, False, False]
+    assert [on(states[i]) for i in (TRAIN, PAUSE, STOP, CANCEL)] == [True, False, False, False]
 
 
 def test_a_reload_finds_the_training_again(studio):
@@ -117,10 +123,16 @@ def test_a_reload_finds_the_training_again(studio):
 
 
 def test_resuming_takes_the_settings_of_the_unfinished_training(studio):
-    act = TrainActions(studio)
-    list(act.start("Anna", "tiny", {"steps": 5, "rank": 8}))
-    list(act.resume("Anna", "tiny", {"steps": 99, "rank": 1}))
-    assert studio.seen == TrainRequest("Anna", "tiny", TrainConfig(steps=5, rank=8), resume=True)
+    folder = studio.workspace.person("Anna").training
+    save_state(folder / "state.safetensors", TrainState(2, {}, [], (), 1.0), {"settings": json.dumps({"steps": 5, "rank": 8})})
+    # The program was started anew since: only the file knows them. What may change on the way comes from the form.
+    list(TrainActions(studio).resume("Anna", "tiny", {"steps": 99, "rank": 1, "previews": 2}))
+    assert studio.seen == TrainRequest("Anna", "tiny", TrainConfig(steps=5, rank=8, previews=2), resume=True)
+
+
+def test_resuming_nothing_is_refused_with_a_sentence(studio):
+    (only,) = TrainActions(studio).resume("Anna", "tiny", {})
+    assert "no unfinished training" in only[0]
 
 
 def test_resume_is_offered_only_when_there_is_something_to_resume(studio):
