@@ -212,7 +212,7 @@ def import_errors() -> dict[str, str]:
         )
         return dict(json.loads(done.stdout.decode("utf-8", "replace").strip().splitlines()[-1]))
     except subprocess.TimeoutExpired:
-        return {module: f"no answer within {CHECK_TIMEOUT_S} s" for module in modules}
+        return dict.fromkeys(modules, f"no answer within {CHECK_TIMEOUT_S} s")
     except (OSError, ValueError, IndexError) as error:
         return {module: f"the check itself failed ({type(error).__name__})" for module in modules}
 

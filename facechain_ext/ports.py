@@ -114,6 +114,28 @@ class SamplingRequest:
     loras: tuple[LoraWeight, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Footprint:
+    """What decides how much memory and time a training on a checkpoint takes."""
+
+    shapes: Mapping[str, Sequence[int]]
+    """Of the UNet's weights, by LDM's names from ``input_blocks`` on."""
+    resolution: int
+    """Native px."""
+    sha256: str
+    """Of the checkpoint's file."""
+    device: str
+    """``cpu``, or the name of the GPU."""
+    bytes_each: float
+    """Of one activation."""
+    free: int | None
+    """Bytes free where the training will run, None when that cannot be told."""
+    heads: int | None = None
+    """Attention heads of each block; None: one for every 64 channels."""
+    fused_attention: bool = True
+    """False when attention keeps its whole matrices for the backward pass."""
+
+
 class TrainSession(Protocol):
     """A checkpoint opened for training. Everything it changed is put back when its context ends."""
 

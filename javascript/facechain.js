@@ -22,6 +22,17 @@ const facechain = {
         for (const id of ["facechain_refresh", "facechain_txt2img_refresh", "facechain_img2img_refresh"]) this.insist(id);
     },
 
+    // A portrait's "Send to": its file and the page go into hidden boxes, and what listens there hands it to the WebUI's own paste button.
+    send(button) {
+        for (const [id, value] of [["file", button.dataset.file], ["target", button.dataset.send]]) {
+            const box = gradioApp().querySelector(`#facechain_send_${id} textarea`);
+            if (!box) return;
+            box.value = value;
+            updateInput(box);
+        }
+        this.press("facechain_send_load");
+    },
+
     // The WebUI serves its page before the checkpoint is loaded; then there was none to list.
     shown() {
         const content = get_uiCurrentTabContent();
@@ -30,5 +41,11 @@ const facechain = {
     },
 };
 
-onUiLoaded(() => facechain.start());
+onUiLoaded(() => {
+    facechain.start();
+    gradioApp().addEventListener("click", (event) => {
+        const button = event.target.closest("#facechain_root [data-send]");
+        if (button) facechain.send(button);
+    });
+});
 onUiTabChange(() => facechain.shown());

@@ -15,6 +15,10 @@ from facechain_ext.ports import CheckpointInfo, LoraWeight, SamplingRequest
 from facechain_ext.workspace import atomic_path
 
 KEY = "parameters"
+PERSON, STYLE, FACE_WEIGHT, STYLE_WEIGHT = "FaceChain person", "FaceChain style", "FaceChain face weight", "FaceChain style weight"
+LIKENESS = "FaceChain likeness"
+OWN_PROMPT, OWN_NEGATIVE = "FaceChain own prompt", "FaceChain own negative"
+"""What the WebUI's panel writes too: pasted there, they set the panel, and the prompt becomes the user's own words again."""
 
 
 def lora_tags(loras: Sequence[LoraWeight]) -> str:

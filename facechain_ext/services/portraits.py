@@ -12,6 +12,7 @@ from pathlib import Path
 from facechain_ext.config import SEED_MAX, PortraitConfig
 from facechain_ext.errors import UserInputError, WeightsMissing
 from facechain_ext.faces.types import Dataset, Image
+from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.infotext import infotext, save_png
 from facechain_ext.portraits.rank import Score, is_flagged, order, score
 from facechain_ext.portraits.sheet import Labelled, contact_sheet
@@ -21,7 +22,7 @@ from facechain_ext.services.people import note_outside, read_card
 from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
-from facechain_ext.styles.prompts import compose
+from facechain_ext.styles.prompts import PLAIN, compose
 from facechain_ext.workspace import PersonFolder, Workspace, added_files, write_json
 
 SCHEMA = 1
@@ -161,6 +162,7 @@ def _write(
     outside: bool,
 ) -> RankedPortraits:
     config = request.config
+    settings = _panel_settings(request, folder.name, style, host) if request.with_lora else {}
     portraits = []
     shown = []
     for rank, index in enumerate(order([c.score for c in candidates], config.min_likeness), start=1):
@@ -168,11 +170,7 @@ def _write(
         likeness = found.score.likeness
         flagged = is_flagged(found.score, config.min_likeness)
         said = "" if likeness is None else f"{likeness:.3f}"
-        extra = {
-            **({"FaceChain style": style.id} if style else {}),
-            "FaceChain likeness": said or "no face",
-            "FaceChain rank": f"{rank} of {len(candidates)}",
-        }
+        extra = {**settings, keys.LIKENESS: said or "no face", "FaceChain rank": f"{rank} of {len(candidates)}"}
         text = infotext(found.request, found.index, host.checkpoint, extra)
         file = target / f"{rank:02d}-{found.seed}.png"
         portraits.append(Portrait(file, found.seed, likeness, found.score.faces, rank, text, flagged))
@@ -188,6 +186,21 @@ def _write(
         for file in [p.file for p in portraits] + [sheet, report]:
             note_outside(folder, file)
     return RankedPortraits(folder.name, target, sheet, report, tuple(portraits))
+
+
+def _panel_settings(request: PortraitRequest, person: str, style: Style | None, host: ImageGenerator) -> dict[str, str]:
+    """What the panel in the WebUI needs to make this portrait again."""
+    config = request.config
+    acts = style is not None and style.acts_on(host.checkpoint.name)
+    weight = (style.weight if config.style_weight is None else config.style_weight) if style is not None and acts else None
+    own = {keys.OWN_PROMPT: request.prompt, keys.OWN_NEGATIVE: request.negative}
+    return {
+        keys.PERSON: person,
+        keys.STYLE: style.id if style else PLAIN.id,
+        keys.FACE_WEIGHT: f"{config.face_weight:g}",
+        **({keys.STYLE_WEIGHT: f"{weight:g}"} if weight is not None else {}),
+        **{key: text for key, text in own.items() if text.strip()},
+    }
 
 
 def _report(

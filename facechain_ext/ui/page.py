@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,14 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def build_tabs(studio: Studio) -> Loads:
+def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None) -> Loads:
     """Build Train, Portraits and People into the Blocks around; what is returned must run whenever the page loads.
+
+    ``send_to`` names the host's pages that take a portrait: page -> what its button says.
 
     The host passes each pair to ``bind(blocks.load, handler, [], outputs)`` or what stands for it there.
     """
-    train, portraits, people = TrainTab(studio), PortraitTab(studio), PeopleTab(studio)
+    train, portraits, people = TrainTab(studio), PortraitTab(studio, send_to or {}), PeopleTab(studio)
     loads: Loads = []
     with gr.Column(elem_id="facechain_root"), make(gr.Tabs, elem_id="facechain_tabs"):
         with _tab("Train", "train"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,15 @@ def train_summary(result: TrainResult) -> str:
     )
 
 
-def portrait_gallery(result: RankedPortraits) -> str:
-    """Ranked portraits with likeness, seed and infotext; flagged ones marked; links to the sheet and the folder's path."""
+def portrait_gallery(result: RankedPortraits, send_to: Mapping[str, str]) -> str:
+    """Ranked portraits with likeness, seed and infotext; flagged ones marked; links to the sheet and the folder's path.
+
+    Below each a button for every page of the host in ``send_to``; the host's script listens to them.
+    """
     best = result.portraits[0].likeness if result.portraits else None
     head = f"{counted(len(result.portraits), 'portrait')} of {result.person}, most alike first"
     below = f"Best {likeness_words(best)}." if result.portraits else ""
-    cards = "".join(_portrait(p) for p in result.portraits)
+    cards = "".join(_portrait(p, send_to) for p in result.portraits)
     return (
         f'<div class="fc-gallery"><div class="fc-summary fc-good"><h4>{escape(head)}</h4>'
         f'<p>{escape(below)} <a href="{escape(file_url(result.sheet))}" target="_blank" rel="noopener">Contact sheet</a></p></div>'
@@ -137,7 +140,7 @@ def portrait_gallery(result: RankedPortraits) -> str:
     )
 
 
-def _portrait(portrait: Portrait) -> str:
+def _portrait(portrait: Portrait, send_to: Mapping[str, str]) -> str:
     picture = inline(portrait.file, PORTRAIT_SIDE)
     said = likeness_words(portrait.likeness)
     image = f'<img src="{picture}" alt="rank {portrait.rank}, {said}">' if picture else '<div class="fc-nopicture">no preview</div>'
@@ -148,9 +151,18 @@ def _portrait(portrait: Portrait) -> str:
         f'<figure class="fc-card{" fc-flagged" if portrait.flagged else ""}"><div class="fc-picture">'
         f'<a href="{link}" target="_blank" rel="noopener" title="Open full size">{image}</a><span class="fc-badge">{portrait.rank}</span></div>'
         f"<figcaption><b>{said}</b>"
-        f'<div class="fc-meter"><i style="width:{width}%"></i></div>{flag}<small>seed {portrait.seed}</small>'
+        f'<div class="fc-meter"><i style="width:{width}%"></i></div>{flag}<small>seed {portrait.seed}</small>{_send_buttons(portrait.file, send_to)}'
         f"<details><summary>How it was made</summary><pre>{escape(portrait.infotext)}</pre></details></figcaption></figure>"
     )
+
+
+def _send_buttons(file: Path, send_to: Mapping[str, str]) -> str:
+    if not send_to:
+        return ""
+    # person/portraits/run/picture.png: enough to find it, and no folder of this machine in the page.
+    place = escape("/".join(file.parts[-4:]))
+    buttons = "".join(f'<button type="button" data-send="{page}" data-file="{place}">{escape(label)}</button>' for page, label in send_to.items())
+    return f'<div class="fc-send"><span>Send to</span>{buttons}</div>'
 
 
 def _flag(portrait: Portrait) -> str:

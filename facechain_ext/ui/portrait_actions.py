@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -30,8 +30,9 @@ PLAIN = "Plain portrait"
 class PortraitActions:
     """Event handlers of the portrait page."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, send_to: Mapping[str, str] | None = None) -> None:
         self._studio = studio
+        self._send_to = send_to or {}
 
     def styles(self) -> list[Style]:
         """The catalogue in the order of the page: grouped by category."""
@@ -128,7 +129,7 @@ class PortraitActions:
         return panels.ended_panel(job, "No portraits were made")
 
     def _gallery(self, job: Job) -> Any:
-        return panels.portrait_gallery(job.result) if isinstance(job.result, RankedPortraits) else update()
+        return panels.portrait_gallery(job.result, self._send_to) if isinstance(job.result, RankedPortraits) else update()
 
     def cancel(self) -> list[Any]:
         """Give up the portraits under way; returns the buttons."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -22,9 +22,8 @@ FINE = (("sampler", "batch"), ("style_weight", "min_likeness"))
 class PortraitTab:
     """Lays out the page into the Blocks around it and wires its events."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
-        self._act = PortraitActions(studio)
+    def __init__(self, studio: Studio, send_to: Mapping[str, str]) -> None:
+        self._act = PortraitActions(studio, send_to)
 
     def build(self) -> Loads:
         """Build the page; the handlers returned must run when the page loads."""

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 from modules import script_callbacks, shared
 
+from facechain_ext.hosts.a1111.axes import add_axes
 from facechain_ext.hosts.a1111.script import own_words
+from facechain_ext.hosts.a1111.sending import TARGETS, build_sending
 from facechain_ext.hosts.a1111.wiring import studio, workspace_root
 from facechain_ext.ui.compat import bind
 from facechain_ext.ui.page import build_tabs
@@ -24,6 +26,7 @@ def register() -> None:
     script_callbacks.on_ui_tabs(make_tab)
     script_callbacks.on_app_started(add_api)
     script_callbacks.on_infotext_pasted(own_words)
+    script_callbacks.on_before_ui(add_axes)
 
 
 def add_settings() -> None:
@@ -56,7 +59,8 @@ def make_tab() -> list[tuple[gr.Blocks, str, str]]:
     # The gallery shows files from the workspace, which gradio serves only from folders it was told of.
     shared.cmd_opts.gradio_allowed_path = [*(shared.cmd_opts.gradio_allowed_path or []), str(studio().workspace.root)]
     with gr.Blocks(analytics_enabled=False) as tab:
-        loads = build_tabs(studio())
+        loads = build_tabs(studio(), TARGETS)
+        build_sending(studio())
         # A load event of Blocks inside other Blocks never fires; javascript/facechain.js presses this one when the page is ready.
         ready = gr.Button("Refresh", visible=True, elem_id="facechain_refresh")
         bind(ready.click, None, js="() => { facechain.heard.add('facechain_refresh'); }", queue=False)

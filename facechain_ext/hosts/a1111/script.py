@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from modules import scripts, shared
 from facechain_ext.config import PanelConfig
 from facechain_ext.errors import FaceChainError, HostError, UserInputError
 from facechain_ext.faces.types import Embedding
+from facechain_ext.hosts.a1111.axes import chosen, people, styles
 from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, loaded
 from facechain_ext.hosts.a1111.shelf import FOLDER
 from facechain_ext.hosts.a1111.wiring import studio
+from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.rank import Score, order, score
 from facechain_ext.services.portraits import face_lora, style_lora
 from facechain_ext.services.train_person import dataset_of
@@ -29,12 +31,10 @@ from facechain_ext.styles.prompts import PLAIN, compose
 from facechain_ext.ui.compat import bind, update
 
 log = logging.getLogger(__name__)
-LIKENESS = "FaceChain likeness"
 ERROR = "FaceChain error"
-PERSON_KEY = "FaceChain person"
 OWN = {
-    "all_prompts": ("FaceChain own prompt", "Prompt"),
-    "all_negative_prompts": ("FaceChain own negative", "Negative prompt"),
+    "all_prompts": (keys.OWN_PROMPT, "Prompt"),
+    "all_negative_prompts": (keys.OWN_NEGATIVE, "Negative prompt"),
     "all_hr_prompts": ("FaceChain own hires prompt", "Hires prompt"),
     "all_hr_negative_prompts": ("FaceChain own hires negative", "Hires negative prompt"),
 }
@@ -43,7 +43,7 @@ OWN = {
 
 @dataclass
 class _Run:
-    """What one generation needs; hung on nothing of the WebUI's."""
+    """What one generation needs. It hangs on its own processing object: other extensions run one inside another (ADetailer)."""
 
     config: PanelConfig
     person: Embedding
@@ -52,9 +52,6 @@ class _Run:
 
 class FaceChainScript(scripts.Script):
     """AlwaysVisible; switched off it does nothing at all."""
-
-    def __init__(self) -> None:
-        self._run: _Run | None = None
 
     def title(self) -> str:
         """The name by which the API's ``alwayson_scripts`` knows us."""
@@ -86,14 +83,14 @@ class FaceChainScript(scripts.Script):
             bind(again.click, None, js=f"() => {{ facechain.heard.add('{named('refresh')}'); }}", queue=False)
             again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
         self.infotext_fields = [
-            (enabled, lambda found: PERSON_KEY in found),
+            (enabled, lambda found: keys.PERSON in found),
             # To what is pasted the WebUI applies the type of the control's first value (infotext_utils.py:505): none may be None.
-            (person, PERSON_KEY),
-            (style, "FaceChain style"),
-            (face, "FaceChain face weight"),
-            (strength, "FaceChain style weight"),
+            (person, keys.PERSON),
+            (style, keys.STYLE),
+            (face, keys.FACE_WEIGHT),
+            (strength, keys.STYLE_WEIGHT),
         ]
-        self.paste_field_names = [PERSON_KEY, "FaceChain style", "FaceChain face weight", "FaceChain style weight"]
+        self.paste_field_names = [keys.PERSON, keys.STYLE, keys.FACE_WEIGHT, keys.STYLE_WEIGHT]
         return [enabled, person, style, face, strength, least, ranked]
 
     def process(self, p: Any, enabled: Any = False, *values: Any) -> None:
@@ -101,12 +98,12 @@ class FaceChainScript(scripts.Script):
 
         The API gives ``[enabled, person, style, face weight, style weight, least likeness, rank]`` or ``[enabled, {…}]``.
         """
-        self._run = None
-        if not enabled:
+        axes = chosen(p)
+        if not enabled and not axes:
             return
         try:
             config = PanelConfig.from_dict(values[0]) if values and isinstance(values[0], dict) else PanelConfig.from_values(values)
-            self._compose(p, config)
+            self._compose(p, PanelConfig.from_dict({**config.to_dict(), **axes}))
         except FaceChainError as error:
             log.warning("%s", error)
             _refuse(p, str(error))
@@ -120,25 +117,27 @@ class FaceChainScript(scripts.Script):
         work, model = studio(), loaded()
         folder = work.workspace.existing_person(config.person)
         dataset = dataset_of(folder, work.analyzer)
-        chosen = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style)
+        look = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style)
         weight = config.style_weight
         tags = [tag(face_lora(folder), config.face_weight, dataset.caption)]
-        if chosen is not None and chosen.acts_on(checkpoint_of(model).name):
-            tags.append(tag(style_lora(chosen), weight, chosen.name))
+        if look is not None and look.acts_on(checkpoint_of(model).name):
+            tags.append(tag(style_lora(look), weight, look.name))
         own = {key: [text or None for text in getattr(p, name, None) or []] for name, (key, _) in OWN.items()}
         if own["FaceChain own hires prompt"] == own["FaceChain own prompt"]:
             own.pop("FaceChain own hires prompt")
         if own["FaceChain own hires negative"] == own["FaceChain own negative"]:
             own.pop("FaceChain own hires negative")
         own_tags = "|".join(re.escape(file.stem) for file in folder.loras.glob("*.safetensors"))
-        self._write(p, chosen, dataset.caption, tags, re.compile(f"<lora:({own_tags})[:>]"))
-        self._run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
-        p.extra_generation_params |= {
-            PERSON_KEY: folder.name,
-            "FaceChain style": chosen.id if chosen else PLAIN.id,
-            "FaceChain face weight": config.face_weight,
-            "FaceChain style weight": weight,
-            LIKENESS: self._likeness,
+        self._write(p, look, dataset.caption, tags, re.compile(f"<lora:({own_tags})[:>]"))
+        p.facechain_run = run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
+        # A dictionary of its own: the cells of an X/Y/Z plot share theirs.
+        p.extra_generation_params = {
+            **p.extra_generation_params,
+            keys.PERSON: folder.name,
+            keys.STYLE: look.id if look else PLAIN.id,
+            keys.FACE_WEIGHT: config.face_weight,
+            keys.STYLE_WEIGHT: weight,
+            keys.LIKENESS: _likeness_of(run),
             **{key: texts for key, texts in own.items() if any(texts)},
         }
 
@@ -163,26 +162,19 @@ class FaceChainScript(scripts.Script):
 
     def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
         """Measure each finished picture."""
-        if self._run is None:
+        run = _run_of(p)
+        if run is None:
             return
         try:
-            found = score(np.asarray(pp.image.convert("RGB")), studio().analyzer, self._run.person)
+            found = score(np.asarray(pp.image.convert("RGB")), studio().analyzer, run.person)
         except Exception:  # the picture is there all the same; a gap would give the next one's score to it
             log.exception("a picture could not be scored")
             found = Score(None, 0)
-        self._run.scores.append(found)
-
-    def _likeness(self, p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
-        """For the infotext of picture ``index`` of the batch (processing.py:807 calls what is callable)."""
-        place = p.iteration * p.batch_size + (index or 0)
-        if self._run is None or use_main_prompt or place >= len(self._run.scores):
-            return None
-        likeness = self._run.scores[place].likeness
-        return "no face" if likeness is None else f"{likeness:.3f}"
+        run.scores.append(found)
 
     def postprocess(self, p: Any, processed: Any, *_: Any) -> None:
         """Put the most alike first in the gallery."""
-        run, self._run = self._run, None
+        run = _run_of(p)
         first = processed.index_of_first_image
         if run is None or not run.config.rank or len(run.scores) != len(processed.images) - first:
             return
@@ -196,9 +188,25 @@ class FaceChainScript(scripts.Script):
                 setattr(processed, name, [values[i] for i in places])
 
 
+def _run_of(p: Any) -> _Run | None:
+    return getattr(p, "facechain_run", None)
+
+
+def _likeness_of(run: _Run) -> Callable[..., str | None]:
+    def likeness(p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
+        """For the infotext of picture ``index`` of the batch (processing.py:807 calls what is callable)."""
+        place = p.iteration * p.batch_size + (index or 0)
+        if use_main_prompt or place >= len(run.scores):
+            return None
+        found = run.scores[place].likeness
+        return "no face" if found is None else f"{found:.3f}"
+
+    return likeness
+
+
 def own_words(_infotext: str, params: dict[str, Any]) -> None:
     """On paste: only the user's words go back into the prompt, since the panel, switched on by the same paste, adds the rest again."""
-    if PERSON_KEY in params:
+    if keys.PERSON in params:
         for key, whole in OWN.values():
             if params.get(whole):
                 params[whole] = params.get(key, "")
@@ -228,20 +236,3 @@ def tag(file: Path, weight: float, words: str) -> str:
     if file.stem not in networks.available_networks:
         raise HostError(f"The WebUI does not find the LoRA {file.name} in its folder. Press Refresh on its Lora page.")
     return f"<lora:{file.stem}:{weight:g}>"
-
-
-def people() -> list[str]:
-    """Those who have a face LoRA."""
-    try:
-        return [p.name for p in studio().people() if p.loras]
-    except FaceChainError:
-        return []
-
-
-def styles() -> list[str]:
-    """Ids of all styles, the plain one first."""
-    try:
-        found = [s.id for s in studio().styles()]
-    except FaceChainError:
-        found = []
-    return [PLAIN.id, *(i for i in found if i != PLAIN.id)]

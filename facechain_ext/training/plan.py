@@ -1,0 +1,189 @@
+"""What a training will take, told before it starts: memory from the checkpoint's own shapes, time from its arithmetic and this machine's speed.
+
+The counts of saved activations were read off autograd's saved tensors, module by module (tests/unit/training/test_plan.py does it again).
+Standard library only, so that a page can ask without torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+from facechain_ext.config import TrainConfig
+from facechain_ext.ports import Footprint
+
+TEXT_TOKENS = 77
+LORA_BYTES = 16
+"""Per LoRA parameter: weight, gradient and two moments in float32."""
+RESBLOCK, TRANSFORMER, BLOCK, FEEDS = 3.0, 3.0, 28.3, 8
+"""Elements saved for the backward pass: per channel in and out of a residual block, per channel and token of a spatial transformer
+and of each transformer block in it, and ranks per token in each of the latter."""
+UPSAMPLE, DOWNSAMPLE = 4.0, 1.0
+SAFETY = 1.15
+"""Allocators round up and fragment; mixed precision keeps some activations in float32."""
+GPU_WORKSPACE = 300 * 2**20
+"""Bytes that cuDNN and cuBLAS keep for themselves."""
+PREVIEW_STEPS = 20
+BLOCK_NAME = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a training will take beyond what is loaded already."""
+
+    memory: int
+    """Bytes at the peak."""
+    free: int | None
+    """Bytes free now where the training will run, None when that cannot be told."""
+    seconds: float | None
+    """None when the machine's speed is not known yet."""
+    measured: bool
+    """True when the speed comes from an earlier training on this machine with this checkpoint."""
+
+    @property
+    def fits(self) -> bool:
+        """False when more is needed than is free."""
+        return self.free is None or self.memory <= self.free
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One residual block, spatial transformer or resampling, at ``scale`` latents a side per token."""
+
+    scale: int
+    saved: float
+    """Elements per token kept for the backward pass."""
+    kept: float
+    """Elements per token kept when activations inside are computed again."""
+    ranks: int
+    """LoRA outputs kept per token, in ranks."""
+    text: float
+    """Elements per sample, of the text's tokens."""
+    heads: int
+    """Attention heads whose matrices are kept too where attention is not fused; times its depth."""
+
+
+def estimate(footprint: Footprint, config: TrainConfig, speed: float | None, *, measured: bool = False) -> Estimate:
+    """What training with ``config`` takes; ``speed`` in floating-point operations per second, None when unknown."""
+    side = (config.resolution or footprint.resolution) // 8
+    memory = peak_bytes(footprint, config, side)
+    if footprint.device != "cpu":
+        memory += GPU_WORKSPACE
+    work = operations(footprint, config, side)
+    return Estimate(memory, footprint.free, work / speed if speed else None, measured and bool(speed))
+
+
+def peak_bytes(footprint: Footprint, config: TrainConfig, side: int) -> int:
+    """Bytes at the peak of a step on latents of ``side``, weights that are loaded already left out."""
+    blocks = _blocks(footprint)
+    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks)
+    if config.gradient_checkpointing:
+        inside = max((_elements(b, side, config, footprint, whole=True) for b in blocks), default=0.0)
+        saved = sum(_elements(b, side, config, footprint, whole=False) for b in blocks) + inside
+    return ceil(SAFETY * (saved * config.batch * footprint.bytes_each + LORA_BYTES * _lora_parameters(footprint, config.rank)))
+
+
+def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:
+    """Floating-point operations of the whole training, previews included."""
+    forward = forward_operations(footprint.shapes, side)
+    # The base is frozen: backward computes gradients of activations only, as much again as forward.
+    step = forward * config.batch * (3 if config.gradient_checkpointing else 2)
+    looks = config.steps // config.preview_every + (config.steps % config.preview_every > 0) if config.preview_every else 1
+    # With and without the prompt.
+    preview = forward * 2 * PREVIEW_STEPS * config.previews
+    return config.steps * step + looks * preview
+
+
+def forward_operations(shapes: Mapping[str, Sequence[int]], side: int) -> float:
+    """Floating-point operations of one forward pass for one sample on latents of ``side``."""
+    scales = _scales(shapes)
+    total = 0.0
+    for name, shape in shapes.items():
+        tokens = _tokens(side, scales.get(_place(name), 1))
+        if len(shape) == 4:
+            # An upsampling convolution runs after the picture has grown, a downsampling one gives a smaller one.
+            size = tokens * 4 if re.search(r"output_blocks\.\d+\.\d\.conv\.", name) else tokens
+            total += 2 * prod(shape) * size
+        elif len(shape) == 2 and "transformer_blocks" in name:
+            of_text = name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+            total += 2 * prod(shape) * (TEXT_TOKENS if of_text else tokens)
+            if name.endswith("to_q.weight"):
+                total += 4 * shape[0] * tokens * (TEXT_TOKENS if "attn2" in name else tokens)
+    return total
+
+
+def _elements(block: _Block, side: int, config: TrainConfig, footprint: Footprint, *, whole: bool) -> float:
+    tokens = _tokens(side, block.scale)
+    if not whole:
+        return block.kept * tokens
+    found = (block.saved + block.ranks * config.rank) * tokens + block.text
+    return found if footprint.fused_attention else found + block.heads * tokens * (tokens + TEXT_TOKENS)
+
+
+def _blocks(footprint: Footprint) -> list[_Block]:
+    """In the order of the forward pass, from the first LoRA on: before it nothing needs a gradient."""
+    shapes, scales = footprint.shapes, _scales(footprint.shapes)
+    found: list[_Block] = []
+    for place in sorted(scales, key=_order):
+        scale = scales[place]
+        for part in sorted({name[len(place) :].split(".")[0] for name in shapes if name.startswith(place)}):
+            head = f"{place}{part}."
+            if f"{head}in_layers.2.weight" in shapes:
+                out, into = shapes[f"{head}in_layers.2.weight"][:2]
+                found.append(_Block(scale, RESBLOCK * (into + out), into, 0, 0.0, 0))
+            elif f"{head}proj_in.weight" in shapes:
+                found.append(_transformer(shapes, head, scale, footprint))
+            elif f"{head}op.weight" in shapes:
+                found.append(_Block(scale // 2, DOWNSAMPLE * shapes[f"{head}op.weight"][1], 0.0, 0, 0.0, 0))
+            elif f"{head}conv.weight" in shapes:
+                found.append(_Block(scale, UPSAMPLE * shapes[f"{head}conv.weight"][1], 0.0, 0, 0.0, 0))
+    first = next((i for i, b in enumerate(found) if b.ranks), 0)
+    return found[first:]
+
+
+def _transformer(shapes: Mapping[str, Sequence[int]], head: str, scale: int, footprint: Footprint) -> _Block:
+    width = shapes[f"{head}proj_in.weight"][0]
+    depth = len({m[1] for name in shapes if (m := re.match(re.escape(head) + r"transformer_blocks\.(\d+)\.", name))})
+    heads = footprint.heads or max(1, width // 64)
+    return _Block(
+        scale, (TRANSFORMER + BLOCK * depth) * width, (1 + depth) * width, FEEDS * depth + 2, TEXT_TOKENS * 2.0 * width * depth, heads * depth
+    )
+
+
+def _scales(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Block of the UNet -> latents a side per token: 1, 2, 4 or 8."""
+    places = sorted({_place(name) for name in shapes if _place(name)}, key=_order)
+    found, scale = {}, 1
+    for place in places:
+        if f"{place}0.op.weight" in shapes:
+            scale *= 2
+        found[place] = scale
+        if place.startswith("output_blocks") and any(f"{place}{i}.conv.weight" in shapes for i in range(4)):
+            scale //= 2
+    return found
+
+
+def _place(name: str) -> str:
+    found = BLOCK_NAME.match(name)
+    if not found:
+        return ""
+    return "middle_block." if found[1] == "middle_block" else found[0]
+
+
+def _order(place: str) -> tuple[int, int]:
+    kind = ("input_blocks", "middle_block", "output_blocks").index(place.split(".")[0])
+    return kind, int(place.split(".")[1] or 0) if kind != 1 else 0
+
+
+def _tokens(side: int, scale: int) -> int:
+    return ceil(side / scale) ** 2
+
+
+def _lora_parameters(footprint: Footprint, rank: int) -> int:
+    return sum(rank * (shape[0] + shape[1]) for name, shape in footprint.shapes.items() if len(shape) >= 2 and _adapted(name))
+
+
+def _adapted(name: str) -> bool:
+    return bool(re.search(r"(proj_in|proj_out|transformer_blocks\.\d+\.(attn[12]\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2)))\.weight$", name))
