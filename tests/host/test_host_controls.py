@@ -41,6 +41,22 @@ def test_interrupt_stops_and_keeps(webui: WebUi, running: str) -> None:
     assert (idle["job"], idle["interrupted"], idle["job_count"]) == ("", False, 0)
 
 
+def test_a_pause_lets_others_in_and_the_training_goes_on(webui: WebUi, person: str, running: str) -> None:
+    webui.post(f"/facechain/v1/jobs/{running}/pause")
+    paused = webui.finish(running)
+    assert paused["state"] == "paused"
+    assert len(webui.draw().pictures) == 1
+    stored = webui.person(person)
+    assert stored is not None
+    assert stored["resumable"]
+    job = webui.post("/facechain/v1/train", {"person": person, "resume": True})["job_id"]
+    on = webui.at_step(job, 1)
+    assert on["step"] > paused["step"] > 0
+    assert on["total"] == paused["total"]
+    webui.cancel(job)
+    assert webui.finish(job)["state"] == "cancelled"
+
+
 def test_skip_is_for_pictures_only(webui: WebUi, running: str) -> None:
     webui.post("/sdapi/v1/skip")
     webui.at_step(running, webui.job(running)["step"] + 2)

@@ -142,13 +142,32 @@ def test_hires_fix(webui: WebUi, config: dict[str, Any]) -> None:
     hires = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6, "hr_second_pass_steps": 4}
     drawn = draw(webui, config, batch_size=2, **hires)
     assert [PilImage.open(io.BytesIO(p)).size for p in drawn.pictures] == [(256, 256)] * 2
-    found = [likeness_of(text) for text in drawn.infotexts]
-    assert found == sorted(found, reverse=True)
+    assert all("FaceChain likeness" in text for text in drawn.infotexts)
     # The second pass draws the person as well: the same as with the composed prompt in both fields by hand.
     prompt = drawn.info["prompt"]
     assert "Hires prompt" not in drawn.infotexts[0]
     by_hand = webui.draw(prompt=prompt, negative_prompt=drawn.info["negative_prompt"], batch_size=2, **hires)
     assert sorted(by_hand.pixels) == sorted(drawn.pixels)
+
+
+def test_xyz_plot(webui: WebUi, config: dict[str, Any]) -> None:
+    def axis(label: str, values: str) -> list[Any]:
+        names = [option for option in webui.get("/sdapi/v1/script-info") if option["name"] == "x/y/z plot" and not option["is_img2img"]]
+        choices = names[0]["args"][0]["choices"]
+        return [choices.index(label), values, []]
+
+    plot = [*axis("[FaceChain] Face weight", "0, 1"), *axis("[FaceChain] Style", "plain, knight"), *axis("Nothing", "")]
+    # Legend, single pictures, no sub-grids; the values as text.
+    flags = [True, True, False, False, False, False, False, 0, True]
+    drawn = draw(webui, config, script_name="x/y/z plot", script_args=[*plot, *flags])
+    cells = drawn.infotexts[1:]
+    made = [(float(values(t)["FaceChain face weight"]), values(t)["FaceChain style"]) for t in cells]
+    assert made == [(0, "plain"), (1, "plain"), (0, "knight"), (1, "knight")]
+    assert all("FaceChain likeness" in text for text in cells)
+    assert len(set(drawn.pixels[1:])) == 4
+    # Each is what the panel alone makes with these values.
+    alone = draw(webui, {**config, "face_weight": 1.0, "style": "knight"})
+    assert alone.pixels == drawn.pixels[-1:]
 
 
 def test_one_grid_keeps_its_place(webui: WebUi, config: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from .webui import WebUi
 
-ENDINGS = ("success", "checkpointed", "error", "memory", "cancel", "keep", "interrupt")
+ENDINGS = ("success", "checkpointed", "error", "memory", "cancel", "keep", "interrupt", "pause")
 
 
 def end_training(webui: WebUi, person: str, how: str) -> dict[str, Any]:
@@ -20,7 +20,9 @@ def end_training(webui: WebUi, person: str, how: str) -> dict[str, Any]:
         return webui.finish(webui.train(person, gradient_checkpointing=how == "checkpointed"))
     job = webui.train(person, steps=400)
     webui.at_step(job, 5)
-    if how == "interrupt":
+    if how == "pause":
+        webui.post(f"/facechain/v1/jobs/{job}/pause")
+    elif how == "interrupt":
         webui.post("/sdapi/v1/interrupt")
     else:
         webui.cancel(job, keep=how == "keep")
@@ -35,8 +37,8 @@ def check_ending(job: dict[str, Any], how: str) -> None:
         assert job["state"] == "done", job
         assert 5 <= job["result"]["steps"] < 400
         assert job["result"]["stopped_early"]
-    elif how == "cancel":
-        assert (job["state"], job["result"]) == ("cancelled", None), job
+    elif how in ("cancel", "pause"):
+        assert (job["state"], job["result"]) == ({"cancel": "cancelled", "pause": "paused"}[how], None), job
     else:
         assert job["state"] == "failed", job
         assert "memory" in job["error"].lower() if how == "memory" else job["error"]

@@ -79,7 +79,10 @@ def test_1_photos_are_checked(page: Any, webui: WebUi, photos: list[Path]) -> No
     show(page, "Train")
     assert page.locator("#facechain_start").is_disabled()
     # gradio 3 takes a new name on keyup.
-    page.locator("#facechain_person input").first.press_sequentially(NAME)
+    name = page.locator("#facechain_person input").first
+    # The page shows whom an earlier test checked last.
+    name.fill("")
+    name.press_sequentially(NAME)
     page.locator("#facechain_tab_train input[type=file]").first.set_input_files([str(p) for p in photos])
     page.wait_for_function("document.querySelector('#facechain_photos').innerText.includes('photo-5')")
     fill(page, "facechain_prepare_trigger", "fchost")
@@ -132,6 +135,27 @@ def test_3_portraits(page: Any) -> None:
     # Shown, not only there: the WebUI serves them from a folder it was told of.
     assert page.evaluate("[...document.querySelectorAll('#facechain_gallery img')].every(i => i.complete && i.naturalWidth > 0)")
     seen(page, "portraits")
+
+
+@pytest.mark.parametrize("target", ["img2img", "inpaint", "extras", "txt2img"])
+def test_3_portraits_can_be_sent_on(page: Any, target: str) -> None:
+    show(page, "Portraits")
+    card = page.locator("#facechain_gallery .fc-portraits .fc-card").first
+    card.wait_for()
+    seed = re.search(r"seed (\d+)", card.inner_text())
+    assert seed is not None
+    card.locator(f"[data-send={target}]").click()
+    place = {"img2img": "#img2img_image", "inpaint": "#img2maskimg", "extras": "#extras_image"}.get(target)
+    if place:
+        page.locator(f"{place} img").first.wait_for()
+    if target == "txt2img":
+        page.wait_for_function(f"document.querySelector('#txt2img_seed input').value === '{seed[1]}'")
+        # The user's own words only; the panel, switched on, adds the rest again.
+        page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value === 'smiling'")
+        page.locator("#facechain_txt2img_panel > .label-wrap").click()
+        assert page.locator("#facechain_txt2img_enabled input").is_checked()
+        assert page.locator("#facechain_txt2img_person input").input_value() == NAME
+    seen(page, f"sent-{target}")
 
 
 def test_4_the_panel_makes_pictures_and_a_paste_brings_it_back(page: Any, webui: WebUi) -> None:
