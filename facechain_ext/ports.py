@@ -122,8 +122,8 @@ class Footprint:
     """Of the UNet's weights, by LDM's names from ``input_blocks`` on."""
     resolution: int
     """Native px."""
-    sha256: str
-    """Of the checkpoint's file."""
+    checkpoint: str
+    """What tells it from others: name and size of its file."""
     device: str
     """``cpu``, or the name of the GPU."""
     bytes_each: float
@@ -134,6 +134,29 @@ class Footprint:
     """Attention heads of each block; None: one for every 64 channels."""
     fused_attention: bool = True
     """False when attention keeps its whole matrices for the backward pass."""
+    unloaded: int = 0
+    """Bytes of weights that are still to be loaded."""
+    peak: float | None = None
+    """Operations per second of large matrix products, None when unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a training will take beyond what is loaded already."""
+
+    memory: int
+    """Bytes at the peak."""
+    free: int | None
+    """Bytes free now where the training will run, None when that cannot be told."""
+    seconds: float | None
+    """None when the machine's speed is not known yet."""
+    measured: bool
+    """True when the speed comes from an earlier training on this machine with this checkpoint."""
+
+    @property
+    def fits(self) -> bool:
+        """False when more is needed than is free."""
+        return self.free is None or self.memory <= self.free
 
 
 class TrainSession(Protocol):
@@ -177,6 +200,14 @@ class TrainSession(Protocol):
 
 class TrainHost(Protocol):
     """A host that can open its checkpoint for training."""
+
+    def footprint(self) -> Footprint:
+        """What decides how much memory and time a training takes; loads nothing.
+
+        Raises:
+            HostError: when the host has no checkpoint.
+        """
+        ...
 
     def open_session(self, *, gradient_checkpointing: bool = False) -> AbstractContextManager[TrainSession]:
         """Open the loaded checkpoint; on exit modules, weights, flags and RNG are what they were.

@@ -240,6 +240,11 @@ class Workspace:
         """The user's own styles."""
         return self.root / "styles"
 
+    @property
+    def speeds(self) -> Path:
+        """How fast trainings ran here."""
+        return self.root / "speeds.json"
+
     def person(self, name: str) -> PersonFolder:
         """The folder of ``name``, existing or not; another spelling of an existing name finds that person.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facechain_ext.config import SEED_MAX, PortraitConfig
-from facechain_ext.errors import UserInputError, WeightsMissing
+from facechain_ext.errors import FaceChainError, UserInputError, WeightsMissing
 from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.infotext import infotext, save_png
@@ -23,7 +23,7 @@ from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPor
 from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN, compose
-from facechain_ext.workspace import PersonFolder, Workspace, added_files, write_json
+from facechain_ext.workspace import PersonFolder, Workspace, added_files, read_json, write_json
 
 SCHEMA = 1
 
@@ -113,6 +113,20 @@ def style_lora(style: Style) -> Path:
     if file is None or not file.exists():
         raise WeightsMissing(f"The style '{style.id}' needs the LoRA {style.lora}.safetensors. Put it into {style.folder}.")
     return file
+
+
+def style_pictures(folder: PersonFolder) -> dict[str, Path]:
+    """The best portrait of the latest run in each style, by the style's id; runs whose report cannot be read are left out."""
+    found: dict[str, Path] = {}
+    for report in sorted(folder.portraits.glob("*/report.json"), reverse=True):
+        try:
+            said = read_json(report, SCHEMA)
+            best = report.parent / Path(str(said["images"][0]["file"])).name
+        except (FaceChainError, LookupError, TypeError):
+            continue
+        if best.is_file():
+            found.setdefault(str(said.get("style") or PLAIN.id), best)
+    return found
 
 
 def _generate(

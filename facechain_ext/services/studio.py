@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.ports import FaceAnalyzer, Family, ImageGenerator, LoraShelf, TrainHost
+from facechain_ext.ports import Estimate, FaceAnalyzer, Family, Footprint, ImageGenerator, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, ProgressSink, silent
 from facechain_ext.services.jobs import Job, JobRunner
 from facechain_ext.services.requests import (
@@ -52,6 +52,10 @@ class Checkpoints(Protocol):
 
     def find(self, choice: str | None) -> CheckpointChoice:
         """The choice by name or path, without loading it."""
+        ...
+
+    def footprint(self, choice: str | None) -> Footprint:
+        """What decides how much memory and time a training on it takes, without loading it."""
         ...
 
 
@@ -125,6 +129,12 @@ class Studio:
 
         return resumed(self.workspace.existing_person(person), config)
 
+    def estimate(self, checkpoint: str | None, config: TrainConfig) -> Estimate:
+        """Memory and time that training with ``config`` will take."""
+        from facechain_ext.services.speeds import told
+
+        return told(self.workspace, self._checkpoints.footprint(checkpoint), config)
+
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""
         from facechain_ext.services.portraits import make_portraits
@@ -132,6 +142,12 @@ class Studio:
         self.workspace.existing_person(request.person)
         host = self._checkpoints.open(request.checkpoint)
         return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+
+    def style_pictures(self, person: str) -> dict[str, Path]:
+        """The best portrait of ``person``'s latest run in each style, by the style's id."""
+        from facechain_ext.services.portraits import style_pictures
+
+        return style_pictures(self.workspace.existing_person(person))
 
     def shelve(self, lora: Path, words: str, family: Family) -> None:
         """Put a LoRA where the host's own loader finds it, when the host has such a place; a person's goes with the person."""

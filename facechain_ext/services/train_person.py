@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.errors import UserInputError
+from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
 from facechain_ext.lora import files
@@ -16,6 +18,7 @@ from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, LoraShelf, TrainHo
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.people import note_outside, read_card, sha256, write_card
 from facechain_ext.services.requests import TrainRequest, TrainResult
+from facechain_ext.services.speeds import remember
 from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.loop import STATE_FILE, Score, TrainOutcome, Watch, train
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
@@ -53,6 +56,8 @@ def train_person(
         raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
     state = {targets[path]: pair for path, pair in outcome.adapter.items()}
     lora = _store(request, folder, dataset, checkpoint, state, outcome)
+    with contextlib.suppress(FaceChainError):  # only the next estimate would be the worse for it
+        remember(workspace, host.footprint(), replace(config, steps=outcome.steps), outcome.seconds)
     if not outcome.stopped_early:
         (folder.training / STATE_FILE).unlink(missing_ok=True)
     if request.out is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.ports import Footprint
+from facechain_ext.ports import Estimate, Footprint
 
 TEXT_TOKENS = 77
 LORA_BYTES = 16
@@ -27,25 +27,6 @@ GPU_WORKSPACE = 300 * 2**20
 """Bytes that cuDNN and cuBLAS keep for themselves."""
 PREVIEW_STEPS = 20
 BLOCK_NAME = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a training will take beyond what is loaded already."""
-
-    memory: int
-    """Bytes at the peak."""
-    free: int | None
-    """Bytes free now where the training will run, None when that cannot be told."""
-    seconds: float | None
-    """None when the machine's speed is not known yet."""
-    measured: bool
-    """True when the speed comes from an earlier training on this machine with this checkpoint."""
-
-    @property
-    def fits(self) -> bool:
-        """False when more is needed than is free."""
-        return self.free is None or self.memory <= self.free
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +49,7 @@ class _Block:
 def estimate(footprint: Footprint, config: TrainConfig, speed: float | None, *, measured: bool = False) -> Estimate:
     """What training with ``config`` takes; ``speed`` in floating-point operations per second, None when unknown."""
     side = (config.resolution or footprint.resolution) // 8
-    memory = peak_bytes(footprint, config, side)
+    memory = peak_bytes(footprint, config, side) + footprint.unloaded
     if footprint.device != "cpu":
         memory += GPU_WORKSPACE
     work = operations(footprint, config, side)

@@ -18,13 +18,14 @@ from facechain_ext.ui import panels
 from facechain_ext.ui.compat import update
 from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
+from facechain_ext.ui.style_cards import picked, style_cards
 from facechain_ext.ui.words import empty_state, problem_box
 
 NO_PORTRAITS = empty_state(
     "No portraits yet", "Choose a person whose face LoRA is trained and a style, then press Generate. The most alike come first."
 )
 NOBODY = empty_state("Nobody is trained yet", "Train a face LoRA on the Train page first; the person then appears here.")
-PLAIN = "Plain portrait"
+PLAIN, PLAIN_ID = "Plain portrait", "plain"
 
 
 class PortraitActions:
@@ -40,7 +41,7 @@ class PortraitActions:
             found = self._studio.styles()
         except FaceChainError:
             return []
-        return sorted(found, key=lambda s: (s.id != "plain", s.category.casefold(), s.name.casefold()))
+        return sorted(found, key=lambda s: (s.id != PLAIN_ID, s.category.casefold(), s.name.casefold()))
 
     def style_labels(self) -> list[str]:
         """``Category · Name`` of each style."""
@@ -49,6 +50,22 @@ class PortraitActions:
     def style(self, label: str | None) -> Style | None:
         """The style behind a label, its name or its id."""
         return next((s for s in self.styles() if label in (_label(s), s.name, s.id)), None)
+
+    def cards(self, person: str | None, label: str | None) -> str:
+        """All styles to click, with the portraits of ``person``, else of the first one stored."""
+        known = self.people()
+        who = person if person in known else (known[0] if known else None)
+        try:
+            pictures = self._studio.style_pictures(who) if who else {}
+        except FaceChainError:
+            pictures = {}
+        chosen = self.style(label)
+        return style_cards(self.styles(), pictures, chosen.id if chosen else PLAIN_ID)
+
+    def picked(self, value: str) -> Any:
+        """The style whose card was clicked."""
+        chosen = self.style(picked(value))
+        return update(value=_label(chosen)) if chosen else update()
 
     def people(self) -> list[str]:
         """Those who have a face LoRA."""

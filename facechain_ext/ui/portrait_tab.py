@@ -12,6 +12,7 @@ from facechain_ext.ui import panels
 from facechain_ext.ui.compat import bind, make
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PortraitActions
+from facechain_ext.ui.style_cards import PICK
 from facechain_ext.ui.widgets import rows
 from facechain_ext.ui.words import heading
 
@@ -45,6 +46,9 @@ class PortraitTab:
                 self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
                 self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
             self._style = make(gr.Dropdown, choices=styles, value=styles[0], label="Style", elem_id="facechain_style")
+            self._cards = make(gr.HTML, self._act.cards(first, styles[0]), elem_id="facechain_style_cards")
+            # What a click on a card writes into; hidden by style.css, since gradio leaves invisible components out of the page.
+            self._pick = make(gr.Textbox, "", show_label=False, container=False, elem_id=PICK)
             self._own = make(
                 gr.Textbox, label="Your own words", placeholder="smiling, green scarf", lines=2, max_lines=4, elem_id="facechain_own"
             )
@@ -80,6 +84,9 @@ class PortraitTab:
         bind(self._cancel.click, act.cancel, [], [self._generate, self._cancel], queue=False)
         bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
         bind(self._own.change, act.composed, words, [self._composed], api_name="facechain_compose", queue=False)
+        bind(self._pick.change, act.picked, [self._pick], [self._style], queue=False)
+        for source in (self._person, self._style):
+            bind(source.change, act.cards, [self._person, self._style], [self._cards], queue=False)
         for source in (self._person, self._style, self._negative):
             bind(source.change, act.composed, words, [self._composed], queue=False)
         bind(
@@ -93,6 +100,7 @@ class PortraitTab:
             (lambda: panels.checkpoint_update(act.choices()), [self._checkpoint]),
             (lambda: act.refresh(None), [self._person]),
             (act.attach, outputs),
+            (lambda: act.cards(None, None), [self._cards]),
         ]
 
     def on_show(self, tab: Any) -> None:

@@ -15,6 +15,7 @@ from facechain_ext.services.requests import CheckpointChoice, Person, PrepareReq
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui import panels
 from facechain_ext.ui.compat import update, uploaded
+from facechain_ext.ui.estimates import estimate_line, leaner
 from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
 from facechain_ext.ui.pictures import inline
@@ -67,6 +68,20 @@ class TrainActions:
         choice = self.choice(checkpoint)
         note = f"<br>{escape(choice.note)}" if choice and choice.note else ""
         return f'<p class="fc-hint">{escape(said(self.preset(checkpoint, preset)))}{note}</p>'
+
+    def estimate(self, checkpoint: str | None, values: dict[str, Any]) -> str:
+        """Memory and time the training will take, and what to change when memory is short."""
+        choice = self.choice(checkpoint)
+        if choice is None:
+            return ""
+        try:
+            config = read_form(choice.train, values)
+            said = self._studio.estimate(choice.name, config)
+            help_for = [] if said.fits else [self._studio.estimate(choice.name, c) for c in leaner(config)]
+        except FaceChainError:
+            # A setting out of range, or a checkpoint that cannot be trained: the button says which, at the press.
+            return ""
+        return estimate_line(said, next((c for c, e in zip(leaner(config), help_for, strict=False) if e.fits), None))
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Prepare photos; yields verdicts, upload, person, note, buttons."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -32,6 +32,10 @@ ADVANCED = (
     ("preview_every", "previews"),
     ("gradient_checkpointing", "flip"),
 )
+
+
+COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
+"""Settings that decide time and memory."""
 
 
 class TrainTab:
@@ -91,6 +95,7 @@ class TrainTab:
                 gr.Radio, choices=[p.value for p in Preset], value=Preset.BALANCED.value, label="Preset", elem_id="facechain_preset"
             )
             self._line = gr.HTML(self._act.preset_line(None, Preset.BALANCED.value))
+            self._estimate = make(gr.HTML, "", elem_id="facechain_estimate")
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
                 self._train_form = rows(config, "facechain_train", ADVANCED)
             with gr.Row(elem_classes=["fc-buttons"]):
@@ -138,4 +143,18 @@ class TrainTab:
             list(self._cut.components),
             queue=False,
         )
-        return [(act.checkpoint_update, [self._checkpoint]), (act.attach_check, check_outputs), (act.attach_train, train_outputs)]
+        loads: Loads = [(act.checkpoint_update, [self._checkpoint]), (act.attach_check, check_outputs), (act.attach_train, train_outputs)]
+        return [*loads, (self._wire_estimate(), [self._estimate])]
+
+    def _wire_estimate(self) -> Callable[[], str]:
+        """Keep the estimate true to the form; returned is what shows it when the page loads."""
+        form = self._train_form
+
+        def shown(checkpoint: str, *given: Any) -> str:
+            return self._act.estimate(checkpoint, form.values(given))
+
+        for name, component in zip(form.names, form.components, strict=True):
+            if name in COSTLY:
+                bind(component.change, shown, [self._checkpoint, *form.components], [self._estimate], queue=False)
+        bind(self._checkpoint.change, shown, [self._checkpoint, *form.components], [self._estimate], queue=False)
+        return lambda: self._act.estimate(None, {})

@@ -25,7 +25,7 @@ ALLOWED = {
     "portraits": FOUNDATION | {"ports", "faces", "lora", "styles"},
     "services": FOUNDATION | {"ports", "training", "portraits", "lora", "faces", "styles"},
     "api": FOUNDATION | {"services", "styles", "faces"},
-    "ui": FOUNDATION | {"services", "styles", "faces"},
+    "ui": FOUNDATION | {"services", "styles", "faces", "ports"},
     "vision": FOUNDATION | {"ports", "faces"},
     "hosts": FOUNDATION | {"ports", "services", "lora", "faces", "styles", "training", "portraits", "ui"},
     "cli": FOUNDATION | {"services", "hosts", "vision", "ui", "api", "ports", "faces", "portraits", "styles"},

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import check_trainable, checkpoint_of, family_of, loaded, sidecar_of, unet_of
+from facechain_ext.hosts.a1111.model import check_trainable, checkpoint_of, family_of, footprint_of, loaded, sidecar_of, unet_of
 from facechain_ext.hosts.a1111.sampling import loaded_loras, sample
 from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
 from facechain_ext.hosts.a1111.state import queued, undisturbed
-from facechain_ext.ports import CheckpointInfo, SamplingRequest
+from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.requests import CheckpointChoice
 
@@ -25,6 +25,10 @@ class WebuiHost:
     def checkpoint(self) -> CheckpointInfo:
         """The loaded checkpoint."""
         return checkpoint_of(loaded())
+
+    def footprint(self) -> Footprint:
+        """See ``TrainHost``."""
+        return footprint_of(loaded())
 
     @contextlib.contextmanager
     def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[WebuiSession]:
@@ -82,6 +86,11 @@ class WebuiCheckpoints:
             )
         note = sidecar.note or "the checkpoint the WebUI has loaded"
         return CheckpointChoice(name, Path(model.sd_checkpoint_info.filename), note, True, sidecar.train, sidecar.portrait, sidecar.prepare)
+
+    def footprint(self, choice: str | None) -> Footprint:
+        """See ``TrainHost.footprint``."""
+        self.find(choice)
+        return self._host.footprint()
 
     def open(self, choice: str | None) -> WebuiHost:
         """The WebUI, when its loaded checkpoint is the one asked for."""

@@ -6,14 +6,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from modules import devices, sd_models
 
 from facechain_ext.errors import HostError
+from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
 from facechain_ext.lora.naming import FACE_TARGETS, diffusers_path, kohya_name
-from facechain_ext.ports import CheckpointInfo, Family, Prediction
+from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
 
+MIXED = 2.2
+"""Bytes of an activation in half precision, since norms keep theirs in float32."""
+FUSED = {"xformers", "sdp", "sdp-no-mem"}
 NATIVE = {Family.SD1: 512, Family.SD2: 768, Family.SDXL: 1024}
 
 
@@ -67,6 +72,30 @@ def check_trainable(model: Any) -> None:
 def unet_of(model: Any) -> Any:
     """LDM's UNetModel inside ``model``."""
     return model.model.diffusion_model
+
+
+def footprint_of(model: Any) -> Footprint:
+    """What a training on ``model`` takes."""
+    unet, info = unet_of(model), model.sd_checkpoint_info
+    return Footprint(
+        shapes={name: tuple(p.shape) for name, p in unet.named_parameters() if name.endswith(".weight")},
+        resolution=sidecar_of(model).resolution or NATIVE[family_of(model)],
+        checkpoint=f"{info.name_for_extra} {Path(info.filename).stat().st_size}",
+        device=device_name(devices.device),
+        bytes_each=4 if devices.dtype_unet is torch.float32 else MIXED,
+        free=free_bytes(devices.device),
+        heads=unet.num_heads if getattr(unet, "num_heads", -1) > 0 else None,
+        fused_attention=_fused(),
+        peak=peak_speed(devices.device, devices.dtype_unet),
+    )
+
+
+def _fused() -> bool:
+    """Whether attention is computed without keeping its matrices, by the WebUI's name for the optimisation in use."""
+    from modules import sd_hijack
+
+    chosen = getattr(sd_hijack, "current_optimizer", None)
+    return getattr(chosen, "name", "") in FUSED
 
 
 def lora_targets(model: Any) -> dict[str, str]:

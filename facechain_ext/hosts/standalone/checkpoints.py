@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from facechain_ext.errors import UserInputError
 from facechain_ext.hosts.standalone.inspection import inspect
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.ports import Footprint
 from facechain_ext.services.requests import CheckpointChoice
 from facechain_ext.workspace import Workspace
 
@@ -55,6 +56,15 @@ class StandaloneCheckpoints:
             found = named or _choice(Path(choice).expanduser(), default=False)
         inspect(found.path)
         return found
+
+    def footprint(self, choice: str | None) -> Footprint:
+        """See ``TrainHost.footprint``; of a checkpoint that need not be open."""
+        from facechain_ext.hosts.standalone.footprint import footprint
+
+        found = self.find(choice)
+        with self._lock:
+            opened = self._open[1] if self._open is not None and self._open[0] == found.path.resolve() else None
+        return opened.footprint() if opened else footprint(found.path, read_sidecar(found.path).resolution, loaded=False)
 
     def open(self, choice: str | None) -> StandaloneHost:
         """The host of a checkpoint; the one opened before is dropped when it is another."""

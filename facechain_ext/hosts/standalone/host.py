@@ -11,6 +11,7 @@ import torch
 
 from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.standalone.footprint import footprint
 from facechain_ext.hosts.standalone.heap import keep_heap
 from facechain_ext.hosts.standalone.inspection import checkpoint_info
 from facechain_ext.hosts.standalone.loading import Parts, load
@@ -20,7 +21,7 @@ from facechain_ext.hosts.standalone.sidecar import read_sidecar
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import text_targets, unet_targets
-from facechain_ext.ports import CheckpointInfo, Conditioning, SamplingRequest
+from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 
 
@@ -97,6 +98,10 @@ class StandaloneHost:
                 keep_heap()
                 self._parts = load(self._file, self._sidecar)
             return self._parts
+
+    def footprint(self) -> Footprint:
+        """See ``TrainHost``."""
+        return footprint(self._file, self._sidecar.resolution, loaded=self._parts is not None)
 
     @contextlib.contextmanager
     def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[StandaloneSession]:

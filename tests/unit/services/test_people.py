@@ -50,10 +50,11 @@ def test_what_is_shown(house):
 def test_nothing_is_left_of_a_deleted_person(copy, marks):
     root = copy.workspace.root
     assert traces(root, marks), "else the test below proves nothing"
-    before = len(contents(root))
+    # How fast trainings run here says nothing about anybody.
+    before = len(contents(root)) - 1
     assert copy.delete_person(PERSON) == before
     assert traces(root, marks) == []
-    assert contents(root) == {}
+    assert list(contents(root)) == ["speeds.json"]
     assert copy.people() == []
     with pytest.raises(UserInputError, match="no person called"):
         copy.delete_person(PERSON)

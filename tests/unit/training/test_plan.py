@@ -59,7 +59,7 @@ def footprint(family: Family, module: torch.nn.Module) -> Footprint:
             except KeyError:
                 continue
     heads = 8 if family is Family.SD1 else None
-    return Footprint(shapes, 256, "0" * 64, "cpu", 4, None, heads)
+    return Footprint(shapes, 256, "checkpoint", "cpu", 4, None, heads)
 
 
 def inputs(family: Family, batch: int, side: int) -> dict[str, object]:

@@ -1,0 +1,34 @@
+"""What training on a checkpoint file takes, told by its header."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import torch
+
+from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
+from facechain_ext.hosts.standalone.inspection import UNET, read_header
+from facechain_ext.hosts.standalone.loading import pick_device
+from facechain_ext.ports import Footprint
+
+MIXED = 2.2
+"""Bytes of an activation in half precision, since norms keep theirs in float32."""
+
+
+def footprint(file: Path, resolution: int | None, *, loaded: bool) -> Footprint:
+    """Read the header of ``file``; weights count as still to be loaded unless ``loaded``."""
+    shapes = read_header(file)
+    device, dtype = pick_device()
+    return Footprint(
+        shapes={name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET) and name.endswith(".weight")},
+        resolution=resolution or 512,
+        checkpoint=f"{file.stem} {file.stat().st_size}",
+        device=device_name(device),
+        bytes_each=4 if dtype is torch.float32 else MIXED,
+        free=free_bytes(device),
+        # inspect() lets only SD1 pass, whose blocks have eight heads each.
+        heads=8,
+        unloaded=0 if loaded else sum(prod(shape) for shape in shapes.values()) * dtype.itemsize,
+        peak=peak_speed(device, dtype),
+    )
