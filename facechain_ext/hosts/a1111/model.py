@@ -100,8 +100,13 @@ def _fused() -> bool:
 
 def lora_targets(model: Any) -> dict[str, str]:
     """LDM module path -> kohya's name for everything a face LoRA adapts."""
-    family, targets = family_of(model), {}
-    for path, _ in unet_of(model).named_modules():
+    return targets_of(unet_of(model), family_of(model))
+
+
+def targets_of(unet: torch.nn.Module, family: Family) -> dict[str, str]:
+    """The same of the ``unet`` alone."""
+    targets = {}
+    for path, _ in unet.named_modules():
         try:
             diffusers = diffusers_path(path, family)
         except KeyError:

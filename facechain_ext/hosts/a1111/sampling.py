@@ -27,10 +27,10 @@ SAMPLERS = {"DPM++ 2M Karras": ("DPM++ 2M", "Karras")}
 OnStep = Callable[[int, int], None]
 
 
-def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: OnStep | None = None) -> list[Image]:
+def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: OnStep | None = None, *, pin: bool = True) -> list[Image]:
     """All images of ``request``, one batch; no script of another extension runs, and nothing is saved.
 
-    The caller holds the queue and has cleared or loaded the LoRAs.
+    The caller holds the queue and has cleared or loaded the LoRAs; without ``pin`` it also sees to it that ``model`` stays the one in use.
 
     Raises:
         Cancelled: when cancelled.
@@ -53,7 +53,7 @@ def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: O
         do_not_save_samples=True,
         do_not_save_grid=True,
         # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
-        override_settings={"sd_model_checkpoint": model.sd_checkpoint_info.title},
+        override_settings={"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {},
     )
     # Otherwise the options' LoRA for all prompts, and other extensions' networks, would come in.
     p.disable_extra_networks = True

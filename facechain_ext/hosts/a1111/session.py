@@ -75,12 +75,15 @@ class WebuiSession:
         self.unet.eval()
         try:
             with random_state():
-                images = sample(self._model, request, cancel)
+                images = self._sample(request, cancel)
         finally:
             for module, training in modes:
                 module.training = training
             state.job_count, state.job_no, state.sampling_step, state.sampling_steps = 1, 0, step, steps
         yield from images
+
+    def _sample(self, request: SamplingRequest, cancel: CancelToken) -> list[Image]:
+        return sample(self._model, request, cancel)
 
     def report(self, event: Progress, cancel: CancelToken) -> None:
         """See ``TrainSession``: the WebUI's progress bar and its Interrupt button."""

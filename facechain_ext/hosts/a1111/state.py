@@ -38,10 +38,9 @@ def undisturbed(model: Any) -> Iterator[None]:
     """
     flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
-    caches = _caches()
     history = shared.cmd_opts.no_prompt_history
     active = list(networks.loaded_networks)
-    with random_state():
+    with random_state(), fresh_prompt_caches():
         try:
             clear_loras(model)
             # The WebUI keeps 'last prompt' in params.txt; previews must not take its place.
@@ -58,8 +57,6 @@ def undisturbed(model: Any) -> Iterator[None]:
             for module, training in modes:
                 module.training = training
             shared.cmd_opts.no_prompt_history = history
-            for owner, name, value in caches:
-                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -89,8 +86,9 @@ def clear_loras(model: Any) -> None:
                 networks.network_apply_weights(module)
 
 
-def _caches() -> list[tuple[Any, str, Any]]:
-    """The class-level caches of encoded prompts; emptied by giving the classes fresh ones meanwhile."""
+@contextlib.contextmanager
+def fresh_prompt_caches() -> Iterator[None]:
+    """The class-level caches of encoded prompts are empty meanwhile and the same objects again on exit."""
     found = []
     for owner, names in (
         (StableDiffusionProcessing, ("cached_c", "cached_uc")),
@@ -101,7 +99,11 @@ def _caches() -> list[tuple[Any, str, Any]]:
             if name in owner.__dict__:
                 found.append((owner, name, owner.__dict__[name]))
                 setattr(owner, name, [None, None])
-    return found
+    try:
+        yield
+    finally:
+        for owner, name, value in found:
+            setattr(owner, name, value)
 
 
 @contextlib.contextmanager

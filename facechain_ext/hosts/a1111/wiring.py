@@ -9,10 +9,10 @@ from pathlib import Path
 from modules import paths_internal, shared
 
 from facechain_ext.errors import HostError
-from facechain_ext.hosts.a1111.host import WebuiCheckpoints
 from facechain_ext.hosts.a1111.shelf import WebuiShelf
+from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.ports import FaceAnalyzer
-from facechain_ext.services.studio import Studio
+from facechain_ext.services.studio import Checkpoints, Studio
 from facechain_ext.workspace import Workspace
 
 
@@ -20,7 +20,19 @@ from facechain_ext.workspace import Workspace
 def studio() -> Studio:
     """The use cases on the WebUI's checkpoint; survives 'Reload UI', and running jobs with it."""
     workspace = Workspace(workspace_root())
-    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), WebuiCheckpoints(), WebuiShelf())
+    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), checkpoints(), WebuiShelf())
+
+
+def checkpoints() -> Checkpoints:
+    """What trains and samples in the WebUI we run in."""
+    webui = detect()
+    if webui is WebUi.A1111:
+        from facechain_ext.hosts.a1111.host import WebuiCheckpoints
+
+        return WebuiCheckpoints()
+    from facechain_ext.hosts.forge.host import ForgeCheckpoints
+
+    return ForgeCheckpoints(webui)
 
 
 def workspace_root() -> Path:
