@@ -35,11 +35,32 @@ def digest(pairs):
     return total.hexdigest()
 
 
+def whole(model):
+    """UNet, text encoder and VAE as one module; Forge holds them behind patchers, and its model is none."""
+    objects = getattr(model, "forge_objects_original", None)
+    if objects is None:
+        return model
+    return torch.nn.ModuleDict({"unet": objects.unet.model, "clip": objects.clip.cond_stage_model, "vae": objects.vae.first_stage_model})
+
+
+def merged_by_patchers(model):
+    """Parameter's path in ``whole`` -> what it was before a LoRA was merged: Forge keeps it in the loader, reForge in the patcher."""
+    found = {}
+    for objects in (getattr(model, "forge_objects_after_applying_lora", None), getattr(model, "forge_objects_original", None)):
+        if objects is not None:
+            for part, patcher in (("unet", objects.unet), ("clip", objects.clip.patcher)):
+                loader = getattr(patcher, "lora_loader", patcher)
+                found.update({f"{part}.{key}": getattr(kept, "weight", kept) for key, kept in loader.backup.items()})
+    return found
+
+
 def base_of(model):
     """The state_dict as it is without LoRAs: the WebUI keeps what a merged layer held before (extensions-builtin/Lora/networks.py)."""
-    state = dict(model.state_dict())
-    merged = 0
-    for path, module in model.named_modules():
+    state = dict(whole(model).state_dict())
+    patched = merged_by_patchers(model)
+    state.update(patched)
+    merged = len(patched)
+    for path, module in whole(model).named_modules():
         if getattr(module, "network_current_names", ()) == ():
             continue
         merged += 1
@@ -63,7 +84,10 @@ def random_numbers():
 
 
 def look(model):
-    modules = list(model.named_modules())
+    everything = whole(model)
+    # Not the collection itself, which is made anew for each look.
+    modules = [(name, module) for name, module in everything.named_modules() if module is model or module is not everything]
+    parameters = {**dict(everything.named_parameters()), **merged_by_patchers(model)}
     base, merged = base_of(model)
     return {
         "base": digest(sorted(base.items())),
@@ -72,17 +96,23 @@ def look(model):
         "checkpoint": model.sd_checkpoint_info.title,
         "modules": known([(name, id(module)) for name, module in modules]),
         "module count": len(modules),
-        "parameters": known([(name, id(p)) for name, p in model.named_parameters()]),
+        "parameters": known([(name, id(p)) for name, p in parameters.items()]),
         "training": known([(name, module.training) for name, module in modules]),
         "training count": sum(module.training for _, module in modules),
-        "requires_grad": known([(name, p.requires_grad) for name, p in model.named_parameters()]),
-        "requires_grad count": sum(p.requires_grad for p in model.parameters()),
-        "gradients": sum(p.grad is not None for p in model.parameters()),
+        "requires_grad": known([(name, p.requires_grad) for name, p in parameters.items()]),
+        "requires_grad count": sum(p.requires_grad for p in parameters.values()),
+        "gradients": sum(p.grad is not None for p in everything.parameters()),
         "forward hooks": sum(len(m._forward_hooks) for _, m in modules),
         "forward pre-hooks": sum(len(m._forward_pre_hooks) for _, m in modules),
         "backward hooks": sum(len(m._backward_hooks) + len(getattr(m, "_backward_pre_hooks", ())) for _, m in modules),
         "instance forwards": [name for name, m in modules if "forward" in vars(m) or "_forward" in vars(m)],
         "class forwards": known(sorted({(type(m).__module__, type(m).__qualname__, id(type(m).forward)) for _, m in modules})),
+        "drawn with": [
+            [id(objects.unet), id(objects.clip), id(objects.vae)]
+            for name in ("forge_objects_original", "forge_objects_after_applying_lora")
+            if (objects := getattr(model, name, None)) is not None
+        ],
+        "lora hash": getattr(model, "current_lora_hash", None),
         "loaded networks": [network.name for network in networks.loaded_networks],
         "options": dict(shared.opts.data),
         "random": random_numbers(),
@@ -114,7 +144,12 @@ def memory():
 
 def fail_at(step, kind):
     """Let prediction number ``step`` of the next training raise; 0 takes it back."""
-    from facechain_ext.hosts.a1111.session import WebuiSession
+    from facechain_ext.hosts.detect import WebUi, detect
+
+    if detect() is WebUi.A1111:
+        from facechain_ext.hosts.a1111.session import WebuiSession
+    else:
+        from facechain_ext.hosts.forge.session import ForgeSession as WebuiSession
 
     own = getattr(WebuiSession.predict, "__wrapped__", WebuiSession.predict)
     if not step:
@@ -141,6 +176,9 @@ def add_routes(_demo, app):
     @app.get(f"{PREFIX}/state")
     def state():
         with call_queue.queue_lock:
+            if hasattr(sd_models, "forge_model_reload"):
+                # Forge loads only for a picture.
+                sd_models.forge_model_reload()
             return look(sd_models.model_data.sd_model)
 
     @app.get(f"{PREFIX}/memory")

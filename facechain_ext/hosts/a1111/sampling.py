@@ -12,11 +12,12 @@ from typing import Any
 
 import networks
 import numpy as np
-from modules import processing, shared
+from modules import processing, scripts, shared
 
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.state import unlisted_options
+from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.ports import Family, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken
@@ -57,6 +58,9 @@ def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: O
     )
     # Otherwise the options' LoRA for all prompts, and other extensions' networks, would come in.
     p.disable_extra_networks = True
+    if detect() is WebUi.REFORGE:
+        # Its process_images looks into the scripts without asking whether there are any.
+        p.scripts = scripts.ScriptRunner()
     with contextlib.closing(p), unlisted_options(p.override_settings), _watched(cancel, on_step):
         try:
             made = processing.process_images(p)

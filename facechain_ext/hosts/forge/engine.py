@@ -199,8 +199,14 @@ class ReforgeEngine:
         return Prediction.V if "V_PREDICTION" in kinds else Prediction.EPS
 
     def sigmas(self, model: Any) -> torch.Tensor:
-        """See ``Engine``."""
-        return _unet(model).model_sampling.sigmas
+        """See ``Engine``; rescaled as in Forge."""
+        found = _unet(model).model_sampling.sigmas
+        if getattr(model, "ztsnr", False):
+            from ldm_patched.modules.model_sampling import rescale_zero_terminal_snr_sigmas
+
+            with torch.inference_mode():
+                found = rescale_zero_terminal_snr_sigmas(found.clone())
+        return found
 
     def moments(self, model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``Engine``; its code draws and scales by itself."""
