@@ -49,7 +49,8 @@ def bind(
     """
     wanted = {"api_name": api_name if api_name else False, "show_progress": "hidden", "concurrency_limit": None, "show_api": bool(api_name)}
     wanted.update(options)
-    accepted = inspect.signature(trigger).parameters
+    # Forge's wrapper around each event (modules/gradio_extensions.py) does not tell what the event takes.
+    accepted = inspect.signature(getattr(trigger, "replaced_event", trigger)).parameters
     if js is not None:
         wanted["js" if "js" in accepted else "_js"] = js
     return trigger(function, list(inputs) or None, list(outputs) or None, **{k: v for k, v in wanted.items() if k in accepted})
