@@ -72,7 +72,8 @@ class FaceChainScript(scripts.Script):
         with gr.Accordion("FaceChain", open=False, elem_id=named("panel")):
             enabled = gr.Checkbox(False, label="Enable", elem_id=named("enabled"))
             with gr.Row(elem_classes=["fc-with-button"]):
-                person = gr.Dropdown(people(), value="", label="Person", elem_id=named("person"))
+                # gradio 4 takes the first choice where there is no value.
+                person = gr.Dropdown(["", *people()], value="", label="Person", elem_id=named("person"))
                 style = gr.Dropdown(styles(), value=PLAIN.id, label="Style", elem_id=named("style"))
                 again = gr.Button("Refresh people and styles", size="sm", scale=0, min_width=190, elem_id=named("refresh"))
             with gr.Row():
@@ -81,7 +82,7 @@ class FaceChainScript(scripts.Script):
                 least = gr.Slider(-1, 1, defaults.min_likeness, step=0.05, label="Flag below likeness", elem_id=named("min_likeness"))
             ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
             bind(again.click, None, js=f"() => {{ facechain.heard.add('{named('refresh')}'); }}", queue=False)
-            again.click(lambda: [update(choices=people()), update(choices=styles())], [], [person, style])
+            again.click(lambda: [update(choices=["", *people()]), update(choices=styles())], [], [person, style])
         self.infotext_fields = [
             (enabled, lambda found: keys.PERSON in found),
             # To what is pasted the WebUI applies the type of the control's first value (infotext_utils.py:505): none may be None.
