@@ -71,8 +71,8 @@ def check_resident(model: Any) -> None:
     there = sum(p.numel() * p.element_size() for p in weights if p.device.type == device)
     if there < total:
         raise HostError(
-            f"Only {there >> 20} of {total >> 20} MB of the UNet fit on the GPU beside what Forge keeps free there. "
-            "Raise 'GPU Weights' at the top of the page, close other programs that use the GPU, or train on a smaller checkpoint."
+            f"Only {there >> 20} of {total >> 20} MB of the UNet fit on the GPU beside what the WebUI keeps free there. "
+            "Raise 'GPU Weights' at the top of the page (Forge), close other programs that use the GPU, or train on a smaller checkpoint."
         )
 
 
