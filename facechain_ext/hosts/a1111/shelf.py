@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import networks
-from modules import shared
+from modules import sd_models, shared
 from PIL import Image as PilImage
 
 from facechain_ext.ports import Family
@@ -44,4 +44,20 @@ class WebuiShelf:
                 PilImage.open(preview).convert("RGB").save(temporary, "PNG")
             written.append(picture)
         networks.list_available_networks()
+        _forget_contents()
         return written
+
+
+def _forget_contents() -> None:
+    """Forge and reForge keep what they read from a LoRA by its path, and take one of the same path and weight for the one in use.
+
+    A person may be deleted and come back, and so may the name of the file.
+    """
+    cached = getattr(getattr(networks, "load_lora_state_dict", None), "cache_clear", None)
+    if cached is None:
+        return
+    cached()
+    model = sd_models.model_data.sd_model
+    if hasattr(model, "current_lora_hash"):
+        # Equal to that of no prompt (their networks.py, load_networks).
+        model.current_lora_hash = None
