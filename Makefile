@@ -35,6 +35,14 @@ setup: .venv/.ready
 # The pages must also build under the gradio of A1111 and reForge (3.41.2) and of Forge (4.40.0).
 gradio-venvs: .venv-gradio3/.ready .venv-gradio4/.ready
 
+# The first one also runs the extension on a stand-in for A1111 (tests/webui), so it has torch and what else the WebUI has.
+.venv-gradio3/.ready: requirements/gradio3.txt requirements/torch.txt requirements/a1111.txt
+	$(PYTHON) -m venv .venv-gradio3
+	.venv-gradio3/bin/python -m pip install $(PIP_FLAGS) --no-deps -r requirements/gradio3.txt
+	.venv-gradio3/bin/python -m pip install $(PIP_FLAGS) -r requirements/torch.txt
+	.venv-gradio3/bin/python -m pip install $(PIP_FLAGS) --no-deps -r requirements/a1111.txt
+	@touch $@
+
 .venv-gradio%/.ready: requirements/gradio%.txt
 	$(PYTHON) -m venv .venv-gradio$*
 	.venv-gradio$*/bin/python -m pip install $(PIP_FLAGS) --no-deps -r requirements/gradio$*.txt

@@ -1,0 +1,112 @@
+"""Portraits from tab and API, drawn by the WebUI's own ``process_images``."""
+
+from __future__ import annotations
+
+import pytest
+
+import networks
+from modules import call_queue, sd_models, sd_samplers, shared
+
+from facechain_ext.config import PortraitConfig
+from facechain_ext.errors import Cancelled, HostError
+from facechain_ext.progress import CancelToken, Stage
+from facechain_ext.services.requests import PortraitRequest
+from tests.host.probe import look
+
+CONFIG = PortraitConfig(count=2, batch=2, steps=4, cfg=3.0, width=64, height=64, seed=5)
+
+
+def make(studio, person, on_progress=lambda _: None, token=None, **given):
+    return studio.portraits(PortraitRequest(person, None, config=CONFIG, **given), on_progress, token or CancelToken())
+
+
+def undisturbed(draw, trained, act):
+    """Run ``act`` after a LoRA picture; everything but the merged layers is the same then."""
+    drawn = draw(prompt=f"fchost man <lora:{trained}:1>").pixels
+    model = sd_models.model_data.sd_model
+    before, takes = look(model), call_queue.queue_lock.takes
+    result = act()
+    after = look(model)
+    before.pop("merged layers")
+    assert after.pop("merged layers") == 0
+    assert {key: (value, after[key]) for key, value in before.items() if after[key] != value} == {}
+    assert call_queue.queue_lock.takes == takes + 1
+    assert draw(prompt=f"fchost man <lora:{trained}:1>").pixels == drawn
+    return result
+
+
+def test_portraits_leave_everything_as_it_was(studio, person, trained, draw):
+    steps = []
+    result = undisturbed(draw, trained, lambda: make(studio, person, lambda e: steps.append((e.step, e.total)) if e.stage is Stage.GENERATE else None))
+    assert len(result.portraits) == 2
+    assert {p.seed for p in result.portraits} == {5, 6}
+    assert steps[-1][0] == steps[-1][1] > 0
+
+
+def test_the_same_seed_is_the_same_portrait_and_the_lora_is_in_it(studio, person, trained):
+    first, again, bare = make(studio, person), make(studio, person), make(studio, person, with_lora=False)
+    pixels = [{p.seed: p.file.read_bytes() for p in run.portraits} for run in (first, again, bare)]
+    assert pixels[0] == pixels[1]
+    assert pixels[0] != pixels[2]
+
+
+def test_an_error_while_sampling_is_told_and_cleared_away(studio, person, trained, draw, monkeypatch):
+    def act():
+        with monkeypatch.context() as broken:
+            broken.setattr(sd_samplers, "predicted", lambda *_: 1 / 0)
+            with pytest.raises(HostError, match="ZeroDivisionError"):
+                make(studio, person)
+
+    undisturbed(draw, trained, act)
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+def test_cancel_and_interrupt_end_it(how, studio, person, trained, draw, monkeypatch):
+    token, own = CancelToken(), sd_samplers.predicted
+
+    def predicted(*args):
+        token.cancel() if how == "cancel" else shared.state.interrupt()
+        return own(*args)
+
+    def act():
+        with monkeypatch.context() as watched:
+            watched.setattr(sd_samplers, "predicted", predicted)
+            try:
+                made = make(studio, person, token=token)
+            except Cancelled:
+                return None
+            return made
+
+    result = undisturbed(draw, trained, act)
+    # The WebUI shows what an interrupted sampling had; a cancelled request gives nothing.
+    assert (result is None) or how == "interrupt"
+    assert len(draw().images) == 1
+
+
+def test_options_lora_for_every_prompt_stays_out(studio, person, trained):
+    before = {p.seed: p.file.read_bytes() for p in make(studio, person, with_lora=False).portraits}
+    shared.opts.data["sd_lora"] = trained
+    after = {p.seed: p.file.read_bytes() for p in make(studio, person, with_lora=False).portraits}
+    shared.opts.data.pop("sd_lora")
+    assert after == before
+
+
+def test_a_lora_for_no_layer_of_the_checkpoint_is_refused(studio, person, trained, tmp_path, draw):
+    from facechain_ext.errors import FileFormatError
+    from facechain_ext.ports import LoraWeight, SamplingRequest
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    source = networks.available_networks[trained].filename
+    strange = {key.replace("attentions", "nowhere"): value for key, value in load_file(source).items()}
+    with safe_open(source, "pt") as opened:
+        metadata = opened.metadata()
+    file = tmp_path / "strange.safetensors"
+    save_file(strange, file, metadata)
+    wanted = SamplingRequest("a face", "", (1,), 64, 64, 2, 3.0, "DDIM", (LoraWeight(file),))
+
+    def act():
+        with pytest.raises(FileFormatError):
+            list(studio.host(None).generate(wanted, lambda _: None, CancelToken()))
+
+    undisturbed(draw, trained, act)

@@ -1,0 +1,242 @@
+"""However a training ends, the model and the WebUI are what they were, and draw the same picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import networks
+import torch
+from modules import call_queue, paths_internal, sd_models, shared
+
+from facechain_ext.errors import Cancelled, HostError, Paused, TrainingError
+from facechain_ext.hosts.a1111.session import WebuiSession
+from facechain_ext.progress import CancelToken
+from tests.host.probe import look
+
+STEP = 2
+"""Of the training, at which those endings come that are asked for."""
+
+
+def _fail(monkeypatch, method, number, error):
+    """Let call ``number`` of a session's ``method`` raise."""
+    own, calls = getattr(WebuiSession, method), []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == number:
+            raise error
+        return own(*args, **kwargs)
+
+    monkeypatch.setattr(WebuiSession, method, failing)
+
+
+def _refused(train, expected, **settings):
+    with pytest.raises(expected) as caught:
+        train(**settings)
+    return caught.value
+
+
+def end(how, train, monkeypatch):
+    """Train so that it ends that way; the result, or the sentence."""
+    if how == "success":
+        return train()
+    if how == "checkpointed":
+        return train(gradient_checkpointing=True)
+    if how.startswith("error"):
+        method, number = how.split()[1:]
+        _fail(monkeypatch, method, int(number), RuntimeError("the test's error"))
+        return _refused(train, RuntimeError)
+    if how == "memory":
+        _fail(monkeypatch, "predict", 4, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"))
+        return _refused(train, TrainingError)
+    token = CancelToken()
+    act = {"cancel": token.cancel, "stop": token.stop, "pause": token.pause, "interrupt": shared.state.interrupt}[how]
+
+    def at(step, _event):
+        if step == STEP:
+            act()
+
+    if how in ("cancel", "pause"):
+        return _refused(train, {"cancel": Cancelled, "pause": Paused}[how], at=at, token=token)
+    return train(at, token)
+
+
+ENDINGS = ("success", "checkpointed", "memory", "cancel", "stop", "interrupt", "pause")
+ERRORS = ("error encode_images 1", "error encode_prompts 1", "error predict 1", "error predict 5", "error _sample 1", "error _sample 2")
+
+
+PLAIN = ("success", "error predict 5")
+"""What is tried without a LoRA too; with one there is more to put back."""
+
+
+@pytest.mark.parametrize(
+    ("how", "lora"),
+    [*((how, True) for how in (*ENDINGS, *ERRORS)), *((how, False) for how in PLAIN)],
+    ids=lambda value: value if isinstance(value, str) else "after a LoRA picture" if value else "plain",
+)
+def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, monkeypatch):
+    tag = f" <lora:{trained}:1>" if lora else ""
+    plain = draw(prompt="photo of a person").pixels
+    drawn = draw(prompt=f"photo of fchost man{tag}").pixels
+    assert (drawn != draw(prompt="photo of fchost man").pixels) is lora
+    draw(prompt=f"photo of fchost man{tag}")
+    model = sd_models.model_data.sd_model
+    # As after somebody's own backward pass.
+    gradient = model.model.diffusion_model.out[2].weight.grad = torch.ones_like(model.model.diffusion_model.out[2].weight)
+    before, objects, takes, begun = look(model), list(model.modules()), call_queue.queue_lock.takes, len(shared.state.begun)
+    assert [n.name for n in networks.loaded_networks] == ([trained] if lora else [])
+    assert (before["merged layers"] > 0) is lora
+    params = _params()
+
+    end(how, train, monkeypatch)
+    after = look(model)
+
+    # No LoRA is in the weights now, so this is the digest of the whole state_dict.
+    assert after.pop("merged layers") == 0
+    before.pop("merged layers")
+    assert {key: (value, after[key]) for key, value in before.items() if after[key] != value} == {}
+    assert all(a is b for a, b in zip(model.modules(), objects, strict=True))
+    assert model.model.diffusion_model.out[2].weight.grad is gradient
+    model.model.diffusion_model.out[2].weight.grad = None
+    assert call_queue.queue_lock.takes == takes + 1
+    assert shared.state.begun[begun:] == ["FaceChain training"]
+    assert _params() == params
+    assert draw(prompt=f"photo of fchost man{tag}").pixels == drawn
+    assert draw(prompt="photo of a person").pixels == plain
+
+
+def _params():
+    """The WebUI's "last prompt"."""
+    return (Path(paths_internal.data_path) / "params.txt").read_text(encoding="utf8")
+
+
+def test_the_lora_does_not_depend_on_what_was_drawn_before(draw, train, trained):
+    draw(prompt="photo of a person")
+    alone = train().lora.read_bytes()
+    draw(prompt=f"photo of fchost man <lora:{trained}:1>")
+    after_lora = train().lora.read_bytes()
+    assert _tensors(alone) == _tensors(after_lora)
+
+
+def _tensors(data):
+    from safetensors.torch import load
+
+    return {key: value.float().sum().item() for key, value in load(data).items()}
+
+
+@pytest.mark.parametrize("how", ["stop", "interrupt"])
+def test_stop_and_interrupt_keep_what_was_learned(how, train, monkeypatch):
+    result = end(how, train, monkeypatch)
+    assert (result.steps, result.stopped_early) == (STEP, True)
+    assert result.lora.exists()
+    # The last previews were drawn although Interrupt was pressed.
+    assert len(result.previews) == 1
+    assert result.lora.stem in networks.available_networks
+
+
+def test_a_paused_training_goes_on(train, monkeypatch):
+    said = end("pause", train, monkeypatch)
+    assert f"step {STEP}" in str(said)
+    seen = []
+    whole = train(lambda step, _: seen.append(step), resume=True)
+    assert sorted(set(seen)) == [3, 4, 5, 6]
+    assert whole.steps == 6
+
+
+def test_progress_reaches_the_webui(train):
+    seen = []
+
+    def at(step, _event):
+        state = shared.state
+        seen.append((state.job, state.job_count, state.job_no, state.sampling_step, state.sampling_steps, state.textinfo))
+        # Held from the first step to the last, by this very thread.
+        assert call_queue.queue_lock.owner is not None
+
+    train(at)
+    assert all(job == "FaceChain training" for job, *_ in seen)
+    # What is shown at one step was reported at the one before; previews (at step 3) leave it alone.
+    assert [row[1:5] for row in seen[1:]] == [(1, 0, step, 6) for step in range(1, 6)]
+    assert seen[2][5].startswith("FaceChain: step 2 of 6, loss ")
+
+
+def test_another_checkpoint_in_the_dropdown_reaches_previews_only_after_the_training(train, draw):
+    own = next(info for info in sd_models.checkpoints_list.values() if info.name_for_extra == "tiny-faces")
+    other = next(info for info in sd_models.checkpoints_list.values() if info is not own)
+    before, loads = draw().pixels, len(sd_models.loads)
+    try:
+
+        def at(step, _event):
+            if step == STEP:
+                # As the dropdown does: stored at once, loaded when the queue is free (options.py:138, initialize_util.py:181).
+                shared.opts.set("sd_model_checkpoint", other.title, run_callbacks=False)
+
+        result = train(at)
+        assert sd_models.loads[loads:] == []
+        assert len(result.previews) == 1
+        assert shared.opts.sd_model_checkpoint == other.title
+        switched = draw().pixels
+        assert sd_models.loads[loads:] == ["another"]
+        assert switched != before
+    finally:
+        shared.opts.set("sd_model_checkpoint", own.title)
+        assert draw().pixels == before
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["never set", "in config.json"])
+def test_the_preview_leaves_no_option_behind(known, train):
+    before = dict(shared.opts.data)
+    if not known:
+        shared.opts.data.pop("sd_model_checkpoint")
+    data = dict(shared.opts.data)
+    train()
+    assert shared.opts.data == data
+    shared.opts.data = before
+
+
+def test_clip_skip_of_the_webui_counts(studio):
+    host = studio.host(None)
+    with host.open_session() as session:
+        plain = session.encode_prompts(["photo of a person"]).context
+    shared.opts.data["CLIP_stop_at_last_layers"] = 2
+    with host.open_session() as session:
+        skipped = session.encode_prompts(["photo of a person"]).context
+    shared.opts.data.pop("CLIP_stop_at_last_layers")
+    assert not torch.equal(plain, skipped)
+    assert not plain.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "expected"),
+    [("is_sd1", False, "neither Stable Diffusion 1, 2 nor SDXL"), ("sd_checkpoint_info", None, "no checkpoint loaded")],
+)
+def test_what_cannot_train_is_refused_before_the_queue(attribute, value, expected, studio, monkeypatch):
+    host, takes = studio.host(None), call_queue.queue_lock.takes
+    monkeypatch.setattr(sd_models.model_data.sd_model, attribute, value)
+    with pytest.raises(HostError, match=expected), host.open_session():
+        pass
+    assert call_queue.queue_lock.takes == takes
+
+
+def test_lowvram_is_refused(studio, monkeypatch):
+    monkeypatch.setattr(shared.cmd_opts, "lowvram", True)
+    with pytest.raises(HostError, match="--medvram"), studio.host(None).open_session():
+        pass
+
+
+def test_the_finished_lora_is_on_its_card(train, draw):
+    result = train()
+    on_disk = networks.available_networks[result.lora.stem]
+    card = json.loads(open(on_disk.filename.replace(".safetensors", ".json"), encoding="utf-8").read())
+    assert (card["activation text"], card["sd version"]) == ("fchost man", "SD1")
+    assert on_disk.alias == result.lora.stem
+    picture = on_disk.filename.replace(".safetensors", ".png")
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        assert opened.info == {}
+    # Every one of its layers is found by the WebUI's own naming.
+    found = networks.load_network(result.lora.stem, on_disk)
+    assert len(found.modules) == len(WebuiSession(sd_models.model_data.sd_model).lora_targets())
