@@ -13,6 +13,8 @@ import torch
 from fastapi import Body
 from modules import call_queue, processing, script_callbacks, sd_models, shared
 
+from facechain_ext.hosts.detect import WebUi, detect
+
 PREFIX = "/facechain-probe"
 OWNERS = (
     processing.StableDiffusionProcessing,
@@ -89,6 +91,8 @@ def look(model):
     modules = [(name, module) for name, module in everything.named_modules() if module is model or module is not everything]
     parameters = {**dict(everything.named_parameters()), **merged_by_patchers(model)}
     base, merged = base_of(model)
+    # Taking a LoRA out, reForge puts frozen new objects around the old memory (ldm_patched/modules/model_patcher.py, unpatch_model).
+    new_objects = detect() is WebUi.REFORGE
     return {
         "base": digest(sorted(base.items())),
         "merged layers": merged,
@@ -96,11 +100,11 @@ def look(model):
         "checkpoint": model.sd_checkpoint_info.title,
         "modules": known([(name, id(module)) for name, module in modules]),
         "module count": len(modules),
-        "parameters": known([(name, id(p)) for name, p in parameters.items()]),
+        "parameters": known([(name, p.data_ptr() if new_objects else id(p)) for name, p in parameters.items()]),
         "training": known([(name, module.training) for name, module in modules]),
         "training count": sum(module.training for _, module in modules),
-        "requires_grad": known([(name, p.requires_grad) for name, p in parameters.items()]),
-        "requires_grad count": sum(p.requires_grad for p in parameters.values()),
+        "requires_grad": known([(name, p.requires_grad and not new_objects) for name, p in parameters.items()]),
+        "requires_grad count": sum(p.requires_grad and not new_objects for p in parameters.values()),
         "gradients": sum(p.grad is not None for p in everything.parameters()),
         "forward hooks": sum(len(m._forward_hooks) for _, m in modules),
         "forward pre-hooks": sum(len(m._forward_pre_hooks) for _, m in modules),
@@ -144,8 +148,6 @@ def memory():
 
 def fail_at(step, kind):
     """Let prediction number ``step`` of the next training raise; 0 takes it back."""
-    from facechain_ext.hosts.detect import WebUi, detect
-
     if detect() is WebUi.A1111:
         from facechain_ext.hosts.a1111.session import WebuiSession
     else:

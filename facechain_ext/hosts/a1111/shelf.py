@@ -44,11 +44,11 @@ class WebuiShelf:
                 PilImage.open(preview).convert("RGB").save(temporary, "PNG")
             written.append(picture)
         networks.list_available_networks()
-        _forget_contents()
+        _forget_content(target)
         return written
 
 
-def _forget_contents() -> None:
+def _forget_content(lora: Path) -> None:
     """Forge and reForge keep what they read from a LoRA by its path, and take one of the same path and weight for the one in use.
 
     A person may be deleted and come back, and so may the name of the file.
@@ -58,6 +58,6 @@ def _forget_contents() -> None:
         return
     cached()
     model = sd_models.model_data.sd_model
-    if hasattr(model, "current_lora_hash"):
+    if repr(str(lora)) in (getattr(model, "current_lora_hash", None) or ""):
         # Equal to that of no prompt (their networks.py, load_networks).
         model.current_lora_hash = None

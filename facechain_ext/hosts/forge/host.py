@@ -18,7 +18,7 @@ from facechain_ext.hosts.a1111.state import queued
 from facechain_ext.hosts.detect import WebUi
 from facechain_ext.hosts.forge.blocks import trainable_blocks
 from facechain_ext.hosts.forge.engine import NONE_CHOSEN, Engine, engine_of
-from facechain_ext.hosts.forge.model import check_resident, check_trainable, checkpoint_of, footprint_of, unet_of
+from facechain_ext.hosts.forge.model import check_kind, check_resident, check_trainable, checkpoint_of, footprint_of, unet_of
 from facechain_ext.hosts.forge.session import ForgeSession
 from facechain_ext.hosts.forge.state import loaded_loras, pinned, undisturbed
 from facechain_ext.hosts.forge.weights import BorrowedWeights
@@ -51,6 +51,7 @@ class ForgeHost:
     def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[ForgeSession]:
         """See ``TrainHost``; waits in the WebUI's queue."""
         engine = self._engine
+        check_kind(chosen(engine))
         with queued("FaceChain training"):
             model = engine.load()
             check_trainable(engine, model)

@@ -3,6 +3,9 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+import contextlib
+import re
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,13 @@ from facechain_ext.hosts.a1111.model import MIXED, NATIVE, family_of, sidecar_of
 from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
 from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.standalone.inspection import UNET, file_sha256, read_header
-from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
 from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
 
 TRAINABLE = {"float32", "float16", "bfloat16"}
 """Stored precisions from which gradients can be computed."""
 CONTEXTS = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}
-CONTEXT_KEY = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+CONTEXT_KEY = re.compile(r"input_blocks\.\d+\.1\.transformer_blocks\.0\.attn2\.to_k\.weight")
 
 
 def unet_of(model: Any) -> Any:
@@ -84,23 +87,54 @@ def checkpoint_of(engine: Engine, model: Any) -> CheckpointInfo:
     return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, sidecar_of(model).resolution)
 
 
+def check_kind(info: Any) -> None:
+    """Refuse what its header says is no Stable Diffusion, before gigabytes of it are loaded; files without such a header pass.
+
+    Raises:
+        HostError: with what to load.
+    """
+    with contextlib.suppress(FileFormatError):
+        _told_family(info, unet_shapes(Path(info.filename)))
+
+
+def unet_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of the UNet in ``file``, by LDM's names; Forge also takes files that hold nothing else.
+
+    Raises:
+        FileFormatError: when it is not a safetensors file.
+    """
+    shapes = read_header(file)
+    alone = not any(name.startswith(UNET) for name in shapes)
+    return {name.removeprefix(UNET): shape for name, shape in shapes.items() if alone or name.startswith(UNET)}
+
+
+def _told_family(info: Any, shapes: dict[str, tuple[int, ...]]) -> Family:
+    family = next((CONTEXTS.get(shape[-1]) for name, shape in shapes.items() if CONTEXT_KEY.fullmatch(name)), None)
+    if family is None:
+        raise HostError(
+            f"{info.name_for_extra} is no Stable Diffusion 1, 2 or SDXL checkpoint, so no face LoRA can be trained on it. Choose one that is."
+        )
+    return family
+
+
 def footprint_of(engine: Engine, info: Any) -> Footprint:
     """What a training on the checkpoint that ``info`` describes takes, told by its header; nothing is loaded for it.
 
     Raises:
-        HostError: when the header cannot be read (a ``.ckpt``, a ``.gguf``).
+        HostError: when the header cannot be read (a ``.ckpt``, a ``.gguf``), or is of none of the families.
     """
     file, model = Path(info.filename), engine.held()
     try:
-        shapes = {name.removeprefix(UNET): shape for name, shape in read_header(file).items() if name.startswith(UNET)}
+        shapes = unet_shapes(file)
     except FileFormatError as error:
         raise HostError(str(error)) from error
-    family = CONTEXTS.get(shapes.get(CONTEXT_KEY, (0, 0))[-1], Family.SD1)
+    family = _told_family(info, shapes)
+    sidecar = read_sidecar(file)
     dtype = engine.dtype(model) if model is not None else devices.dtype_unet
-    weights = 0 if model is not None else sum(_count(shape) for shape in shapes.values()) * dtype.itemsize
+    weights = 0 if model is not None else sum(prod(shape) for shape in shapes.values()) * dtype.itemsize
     return Footprint(
         shapes={name: shape for name, shape in shapes.items() if name.endswith(".weight")},
-        resolution=read_sidecar(file).resolution if family is Family.SD1 else NATIVE[family],
+        resolution=NATIVE[family] if sidecar == Sidecar() else sidecar.resolution,
         checkpoint=f"{info.name_for_extra} {file.stat().st_size}",
         device=device_name(devices.device),
         bytes_each=4 if dtype.itemsize == 4 else MIXED,
@@ -109,10 +143,3 @@ def footprint_of(engine: Engine, info: Any) -> Footprint:
         unloaded=weights,
         peak=peak_speed(devices.device, dtype),
     )
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
