@@ -58,6 +58,6 @@ def _forget_content(lora: Path) -> None:
         return
     cached()
     model = sd_models.model_data.sd_model
-    if repr(str(lora)) in (getattr(model, "current_lora_hash", None) or ""):
+    if lora.name in (getattr(model, "current_lora_hash", None) or ""):
         # Equal to that of no prompt (their networks.py, load_networks).
         model.current_lora_hash = None
