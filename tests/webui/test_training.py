@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 import networks
+import pytest
 import torch
 from modules import call_queue, paths_internal, sd_models, shared
+from PIL import Image
 
 from facechain_ext.errors import Cancelled, HostError, Paused, TrainingError
 from facechain_ext.hosts.a1111.session import WebuiSession
@@ -142,7 +142,7 @@ def test_a_paused_training_goes_on(train, monkeypatch):
     assert f"step {STEP}" in str(said)
     seen = []
     whole = train(lambda step, _: seen.append(step), resume=True)
-    assert sorted(set(seen)) == [3, 4, 5, 6]
+    assert seen == [3, 4, 5, 6]
     assert whole.steps == 6
 
 
@@ -170,7 +170,7 @@ def test_another_checkpoint_in_the_dropdown_reaches_previews_only_after_the_trai
 
         def at(step, _event):
             if step == STEP:
-                # As the dropdown does: stored at once, loaded when the queue is free (options.py:138, initialize_util.py:181).
+                # As the dropdown does: stored at once, loaded when the queue is free (options.py:159, initialize_util.py:181).
                 shared.opts.set("sd_model_checkpoint", other.title, run_callbacks=False)
 
         result = train(at)
@@ -229,13 +229,10 @@ def test_lowvram_is_refused(studio, monkeypatch):
 def test_the_finished_lora_is_on_its_card(train, draw):
     result = train()
     on_disk = networks.available_networks[result.lora.stem]
-    card = json.loads(open(on_disk.filename.replace(".safetensors", ".json"), encoding="utf-8").read())
+    card = json.loads(Path(on_disk.filename).with_suffix(".json").read_text(encoding="utf-8"))
     assert (card["activation text"], card["sd version"]) == ("fchost man", "SD1")
     assert on_disk.alias == result.lora.stem
-    picture = on_disk.filename.replace(".safetensors", ".png")
-    from PIL import Image
-
-    with Image.open(picture) as opened:
+    with Image.open(Path(on_disk.filename).with_suffix(".png")) as opened:
         assert opened.info == {}
     # Every one of its layers is found by the WebUI's own naming.
     found = networks.load_network(result.lora.stem, on_disk)

@@ -30,7 +30,7 @@ class Network:
 
 
 class NetworkModule:
-    """Down and up matrix of one layer. The host makes layers of them, which draws from the global generator (network_lora.py:56)."""
+    """Down and up matrix of one layer. The host makes layers of them, which draws from the global generator (network_lora.py:45)."""
 
     def __init__(self, network: Network, key: str, layer: Any, weights: dict[str, torch.Tensor]) -> None:
         self.network, self.key = network, key

@@ -46,7 +46,7 @@ def load_network(name: str, network_on_disk: network.NetworkOnDisk) -> network.N
         layer, _, part = key.partition(".")
         found.setdefault(convert_diffusers_name_to_compvis(layer), {})[part] = value
     for key, weights in found.items():
-        # What fits no layer is left out silently (:267).
+        # What fits no layer is left out silently (:268).
         if (module := shared.sd_model.network_layer_mapping.get(key)) is not None:
             net.modules[key] = network.NetworkModule(net, key, module, weights)
     return net
@@ -70,7 +70,7 @@ def load_networks(names: list[str], te_multipliers: Any = None, unet_multipliers
                 networks_in_memory[name] = net
             net.mentioned_name = name
         if net is None:
-            # No error, only a comment on the page (:344).
+            # No error, only a comment on the page (:360).
             sd_hijack.model_hijack.comments.append(f"Lora not found: {name}")
             continue
         net.te_multiplier = te_multipliers[i] if te_multipliers else 1.0
@@ -95,7 +95,7 @@ def network_apply_weights(self: Any) -> None:
         return
     for name in ("weight", "bias"):
         if (backup := getattr(self, f"network_{'weights' if name == 'weight' else name}_backup", None)) is not None:
-            # Not under no_grad: of a parameter that requires a gradient this fails while gradients are on (:394).
+            # Not under no_grad: of a parameter that requires a gradient this fails while gradients are on (:383).
             getattr(self, name).copy_(backup)
     for net in loaded_networks:
         if (module := net.modules.get(self.network_layer_name)) is not None:
@@ -112,7 +112,7 @@ def _patch(owner: Any) -> None:
         return forward(self, input)
 
     def patched_load(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # A reloaded layer has nothing applied and nothing to go back to (:582).
+        # A reloaded layer has nothing applied and nothing to go back to (:572).
         self.network_current_names, self.network_weights_backup, self.network_bias_backup = (), None, None
         return load(self, *args, **kwargs)
 
@@ -141,7 +141,9 @@ class ExtraNetworkLora(extra_networks.ExtraNetwork):
             p.all_prompts = [f"{x}<lora:{additional}:{shared.opts.extra_networks_default_multiplier}>" for x in p.all_prompts]
             params_list.append(extra_networks.ExtraNetworkParams([additional, str(shared.opts.extra_networks_default_multiplier)]))
         text = [float(x.named.get("te", x.positional[1] if len(x.positional) > 1 else 1.0)) for x in params_list]
-        unet = [float(x.named.get("unet", x.positional[2] if len(x.positional) > 2 else t)) for x, t in zip(params_list, text)]
+        unet = [
+            float(x.named.get("unet", x.positional[2] if len(x.positional) > 2 else t)) for x, t in zip(params_list, text, strict=False)
+        ]
         load_networks([x.positional[0] for x in params_list], text, unet, [None] * len(params_list))
         if loaded_networks and shared.opts.lora_add_hashes_to_infotext:
             hashes = (f"{net.mentioned_name}: {net.network_on_disk.shorthash}" for net in loaded_networks)

@@ -49,7 +49,7 @@ def start(extension: Path) -> Page:
     script_callbacks.called("before_ui")
     script_callbacks.called("ui_settings")
     demo, tabs = create_ui()
-    # gradio's own application, as ``demo.launch`` makes it; routes of extensions come after (webui.py:86).
+    # gradio's own application, as ``demo.launch`` makes it; routes of extensions come after (webui.py:119).
     app = gr.routes.App.create_app(demo)
     script_callbacks.called("app_started", demo, app)
     return Page(demo, app, tabs)
@@ -68,7 +68,9 @@ def create_ui() -> tuple[Any, list[Any]]:
                 fields = [(prompt, "Prompt"), (negative, "Negative prompt"), *runner.infotext_fields]
                 infotext_utils.add_paste_fields(tab, image if is_img2img else None, fields)
         for tab in ("inpaint", "extras"):
-            infotext_utils.add_paste_fields(tab, gr.Image(type="pil"), infotext_utils.paste_fields["img2img"]["fields"] if tab == "inpaint" else None)
+            infotext_utils.add_paste_fields(
+                tab, gr.Image(type="pil"), infotext_utils.paste_fields["img2img"]["fields"] if tab == "inpaint" else None
+            )
         tabs = script_callbacks.called("ui_tabs")
         for interface, label, ident in tabs:
             with gr.TabItem(label, id=ident, elem_id=f"tab_{ident}"):
@@ -84,12 +86,24 @@ def draw(kind: str = "txt2img", alwayson_scripts: dict[str, Any] | None = None, 
     for title, given in (alwayson_scripts or {}).items():
         found = runner.script(title)
         # By position; what is too much is dropped (api/api.py:359).
-        for i, value in zip(range(found.args_from, found.args_to), given.get("args", [])):
+        for i, value in zip(range(found.args_from, found.args_to), given.get("args", []), strict=False):
             args[i] = value
-    wanted = {"prompt": "photo of a person", "seed": 7, "steps": 3, "cfg_scale": 3.0, "width": 64, "height": 64, "sampler_name": "DDIM", **wanted}
+    wanted = {
+        "prompt": "photo of a person",
+        "seed": 7,
+        "steps": 3,
+        "cfg_scale": 3.0,
+        "width": 64,
+        "height": 64,
+        "sampler_name": "DDIM",
+        **wanted,
+    }
     made = {"txt2img": processing.StableDiffusionProcessingTxt2Img, "img2img": processing.StableDiffusionProcessingImg2Img}[kind]
     saves = wanted.pop("save_images", False)
-    with call_queue.queue_lock, closing(made(sd_model=shared.sd_model, do_not_save_samples=not saves, do_not_save_grid=not saves, **wanted)) as p:
+    with (
+        call_queue.queue_lock,
+        closing(made(sd_model=shared.sd_model, do_not_save_samples=not saves, do_not_save_grid=not saves, **wanted)) as p,
+    ):
         p.is_api, p.scripts = True, runner
         p.outpath_samples = p.outpath_grids = str(Path(paths_internal.data_path) / "outputs")
         shared.state.begin(job=f"scripts_{kind}")
@@ -107,4 +121,4 @@ def pasted(tab: str, infotext: str) -> dict[str, Any]:
     """What the controls of a page become by their labels, when ``infotext`` is pasted there."""
     fields = infotext_utils.paste_fields[tab]["fields"]
     updates = infotext_utils.paste(infotext, fields)
-    return {output.label: update["value"] for (output, _), update in zip(fields, updates) if "value" in update}
+    return {output.label: update["value"] for (output, _), update in zip(fields, updates, strict=False) if "value" in update}

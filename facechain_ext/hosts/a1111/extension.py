@@ -57,7 +57,8 @@ def _packs() -> list[str]:
 def make_tab() -> list[tuple[gr.Blocks, str, str]]:
     """The FaceChain tab."""
     # The gallery shows files from the workspace, which gradio serves only from folders it was told of.
-    shared.cmd_opts.gradio_allowed_path = [*(shared.cmd_opts.gradio_allowed_path or []), str(studio().workspace.root)]
+    told, root = shared.cmd_opts.gradio_allowed_path or [], str(studio().workspace.root)
+    shared.cmd_opts.gradio_allowed_path = told if root in told else [*told, root]
     with gr.Blocks(analytics_enabled=False) as tab:
         loads = build_tabs(studio(), TARGETS)
         build_sending(studio())

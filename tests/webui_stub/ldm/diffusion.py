@@ -65,7 +65,7 @@ class FrozenCLIPEmbedderWithCustomWords(nn.Module):
 
 
 class LatentDiffusion(nn.Module):
-    """SD1: ``is_sd1`` and the like are set on the object by modules/sd_models.py:379."""
+    """SD1: ``is_sd1`` and the like are set on the object by modules/sd_models.py:380."""
 
     def __init__(self) -> None:
         super().__init__()

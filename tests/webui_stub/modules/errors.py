@@ -1,4 +1,4 @@
-"""Where swallowed exceptions go; the tests look here, since the host only prints (modules/errors.py:10)."""
+"""Where swallowed exceptions go; the tests look here, since the host only prints (modules/errors.py:38)."""
 
 import sys
 import traceback

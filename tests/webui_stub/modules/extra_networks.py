@@ -16,7 +16,7 @@ class ExtraNetworkParams:
         self.items = items
         pairs = [item.split("=", 2) for item in items]
         self.named = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-        self.positional = [item for item, pair in zip(items, pairs) if len(pair) != 2]
+        self.positional = [item for item, pair in zip(items, pairs, strict=False) if len(pair) != 2]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ExtraNetworkParams) and self.items == other.items
@@ -42,13 +42,13 @@ def parse_prompt(prompt: str) -> tuple[str, dict[str, list[ExtraNetworkParams]]]
 
 
 def parse_prompts(prompts: list[str]) -> tuple[list[str], Any]:
-    # The first prompt of a batch decides for all (:202).
+    # The first prompt of a batch decides for all (:201).
     parsed = [parse_prompt(prompt) for prompt in prompts]
     return [text for text, _ in parsed], parsed[0][1] if parsed else None
 
 
 def activate(p: Any, data: dict[str, list[ExtraNetworkParams]]) -> None:
-    # Networks that are not in the prompt are activated with nothing, which unloads them (:126).
+    # Networks that are not in the prompt are activated with nothing, which unloads them (:145).
     for name, network in extra_network_registry.items():
         try:
             network.activate(p, list(data.get(name, [])))

@@ -55,7 +55,7 @@ def parse_generation_parameters(text: str) -> dict[str, Any]:
             found[f"{key}-1"], found[f"{key}-2"] = size.groups()
         else:
             found[key] = value
-    # What is missing comes as its default, the second pass's prompts as empty (:330).
+    # What is missing comes as its default, the second pass's prompts as empty (:325).
     return {"Hires prompt": "", "Hires negative prompt": "", **found, "Prompt": prompt, "Negative prompt": negative}
 
 
@@ -96,7 +96,7 @@ def paste(text: str, fields: list[tuple[Any, Any]]) -> list[Any]:
             results.append(value or gr.update())
             continue
         try:
-            # The type of the control's first value is applied to what is pasted; what does not fit is left out silently (:505).
+            # The type of the control's first value is applied to what is pasted; what does not fit is left out silently (:506).
             kind = type(output.value)
             made = False if kind is bool and value == "False" else float(value) if kind is int else kind(value)
             results.append(gr.update(value=made))

@@ -9,7 +9,9 @@ from typing import Any
 
 
 class OptionInfo:
-    def __init__(self, default: Any = None, label: str = "", component: Any = None, component_args: Any = None, onchange: Any = None, **rest: Any):
+    def __init__(
+        self, default: Any = None, label: str = "", component: Any = None, component_args: Any = None, onchange: Any = None, **rest: Any
+    ):
         self.default, self.label, self.component, self.component_args = default, label, component, component_args
         self.onchange: Callable[[], None] | None = onchange
         self.section = rest.get("section") or (None, "Other")
@@ -49,7 +51,7 @@ class Options:
         if self.data.get(key) == value:
             return False
         option = self.data_labels[key]
-        # Stored first: whoever reads options meanwhile sees it before ``onchange`` has waited for the queue (modules/options.py:138).
+        # Stored first: whoever reads options meanwhile sees it before ``onchange`` has waited for the queue (modules/options.py:159).
         setattr(self, key, value)
         if run_callbacks and option.onchange is not None:
             option.onchange()

@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import devices, errors, extra_networks, images, infotext_utils, paths_internal, rng, scripts, sd_hijack, sd_models, sd_samplers, shared
+from modules import (
+    errors,
+    extra_networks,
+    images,
+    infotext_utils,
+    paths_internal,
+    rng,
+    scripts,
+    sd_hijack,
+    sd_models,
+    sd_samplers,
+    shared,
+)
 from modules.prompt_parser import SdConditioning
 from PIL import Image
 
@@ -50,9 +62,9 @@ class StableDiffusionProcessing:
     all_seeds: Any = field(default=None, init=False)
     all_subseeds: Any = field(default=None, init=False)
 
-    # Of the class: encoded prompts outlive every picture, and whatever a hook did to the encoder meanwhile (:185).
-    cached_uc = [None, None]
-    cached_c = [None, None]
+    # Of the class: encoded prompts outlive every picture, and whatever a hook did to the encoder meanwhile (:188).
+    cached_uc = [None, None]  # noqa: RUF012
+    cached_c = [None, None]  # noqa: RUF012
 
     def __post_init__(self) -> None:
         self.comments: dict[str, int] = {}
@@ -61,7 +73,7 @@ class StableDiffusionProcessing:
         self.cached_uc, self.cached_c = StableDiffusionProcessing.cached_uc, StableDiffusionProcessing.cached_c
 
     def __getattribute__(self, name: str) -> Any:
-        # Whatever model it was made with: the loaded one (:263).
+        # Whatever model it was made with: the loaded one (:262).
         return shared.sd_model if name == "sd_model" else object.__getattribute__(self, name)
 
     def comment(self, text: str) -> None:
@@ -112,8 +124,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     all_hr_prompts: Any = field(default=None, init=False)
     all_hr_negative_prompts: Any = field(default=None, init=False)
 
-    cached_hr_uc = [None, None]
-    cached_hr_c = [None, None]
+    cached_hr_uc = [None, None]  # noqa: RUF012
+    cached_hr_c = [None, None]  # noqa: RUF012
 
     def setup_prompts(self) -> None:
         super().setup_prompts()
@@ -124,11 +136,11 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
     def init(self) -> None:
         if self.enable_hr:
-            # Callable values are asked for each picture (:807).
+            # Callable values are asked for each picture (:806).
             self.extra_generation_params["Hires prompt"] = lambda p, index, prompt_text, **_: (
                 p.all_hr_prompts[index] if p.all_hr_prompts[index] != prompt_text else None
             )
-            state.job_count *= 2
+            state.job_count = 2 * (self.n_iter if state.job_count == -1 else state.job_count)
 
     def sample(self) -> torch.Tensor:
         found = super().sample()
@@ -147,7 +159,9 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     init_images: list[Image.Image] | None = None
 
     def sample(self) -> torch.Tensor:
-        pixels = [np.asarray(i.convert("RGB").resize((self.width, self.height)), dtype=np.float32) / 127.5 - 1 for i in self.init_images or []]
+        pixels = [
+            np.asarray(i.convert("RGB").resize((self.width, self.height)), dtype=np.float32) / 127.5 - 1 for i in self.init_images or []
+        ]
         model = self.sd_model
         given = model.get_first_stage_encoding(model.encode_first_stage(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)))
         return again(self, given.expand(len(self.prompts), -1, -1, -1), self.c, self.uc)
@@ -165,14 +179,14 @@ def again(p: Any, latents: torch.Tensor, c: torch.Tensor, uc: torch.Tensor) -> t
 class Processed:
     def __init__(self, p: Any, images_list: list[Image.Image], infotexts: list[str], index_of_first_image: int = 0) -> None:
         self.images, self.infotexts, self.index_of_first_image = images_list, infotexts, index_of_first_image
-        # Made into text here: what a script says in ``postprocess`` comes too late (:539, :1148).
+        # Made into text here: what a script says in ``postprocess`` comes too late (:525, :1148).
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
         self.all_prompts, self.all_negative_prompts = p.all_prompts, p.all_negative_prompts
         self.all_seeds, self.all_subseeds = p.all_seeds, p.all_subseeds
         self.extra_generation_params, self.info = p.extra_generation_params, infotexts[0] if infotexts else ""
 
     def js(self) -> str:
-        # No comments in it (:575); what JSON cannot hold becomes null.
+        # No comments in it (:571); what JSON cannot hold becomes null.
         names = ("all_prompts", "all_negative_prompts", "all_seeds", "extra_generation_params", "index_of_first_image", "infotexts")
         found = {"prompt": self.all_prompts[0], "negative_prompt": self.all_negative_prompts[0]}
         return json.dumps({**found, **{name: getattr(self, name) for name in names}}, default=lambda _: None)
@@ -201,7 +215,7 @@ def create_infotext(p: Any, texts: tuple[list[str], list[str]], all_seeds: list[
             elif callable(value):
                 params[key] = value(**locals())
         except Exception:
-            # Left out, and nobody is told (:810).
+            # Left out, and nobody is told (:809).
             errors.report(f'Error creating infotext for key "{key}"', exc_info=True)
             params[key] = None
     last = ", ".join(key if key == value else f"{key}: {infotext_utils.quote(value)}" for key, value in params.items() if value is not None)
@@ -217,7 +231,7 @@ def process_images(p: Any) -> Processed:
     try:
         if sd_models.checkpoint_aliases.get(p.override_settings.get("sd_model_checkpoint")) is None:
             p.override_settings.pop("sd_model_checkpoint", None)
-            # Whatever the dropdown names by now, in the middle of a training too (:829).
+            # Whatever the dropdown names by now, in the middle of a training too (:830).
             sd_models.reload_model_weights()
         for key, value in p.override_settings.items():
             opts.set(key, value, is_api=True, run_callbacks=False)
@@ -231,7 +245,7 @@ def process_images(p: Any) -> Processed:
 
 
 def fixed_seed(seed: Any) -> Any:
-    # Drawn from Python's generator: for the subseed, at every picture (:698).
+    # Drawn from Python's generator: for the subseed, at every picture (:685).
     return int(random.randrange(4294967294)) if seed in (-1, "", None) else seed
 
 
@@ -247,9 +261,9 @@ def process_images_inner(p: Any) -> Processed:
     made: list[Image.Image] = []
     infotexts: list[str] = []
     with torch.no_grad(), p.sd_model.ema_scope():
+        p.init()
         if state.job_count == -1:
             state.job_count = p.n_iter
-        p.init()
         for n in range(p.n_iter):
             p.iteration = n
             if state.interrupted or state.stopping_generation:
@@ -297,7 +311,7 @@ def one_batch(p: Any, n: int, made: list[Image.Image], infotexts: list[str]) -> 
         hook("postprocess_image", p, pp)
         text = create_infotext(p, (p.prompts, p.negative_prompts), p.seeds, i)
         if opts.samples_save and not p.do_not_save_samples:
-            # Before ``postprocess``: files keep the order of the seeds (:1104).
+            # Before ``postprocess``: files keep the order of the seeds (:1085).
             images.save_image(pp.image, p.outpath_samples, "", p.seeds[i], p.prompts[i], info=text)
         pp.image.info["parameters"] = text
         infotexts.append(text)

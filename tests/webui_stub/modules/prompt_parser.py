@@ -1,5 +1,5 @@
 class SdConditioning(list):
-    """Prompts with the size of the picture (modules/prompt_parser.py:145)."""
+    """Prompts with the size of the picture (modules/prompt_parser.py:139)."""
 
     def __init__(self, prompts, is_negative_prompt=False, width=None, height=None):
         super().__init__(prompts)

@@ -2,7 +2,7 @@ import torch
 
 
 class ImageRNG:
-    """Noise of each picture from its own seed; sets the global generator (modules/rng.py:6)."""
+    """Noise of each picture from its own seed; sets the global generator (modules/rng.py:64)."""
 
     def __init__(self, shape, seeds):
         self.shape, self.seeds = shape, seeds

@@ -78,7 +78,7 @@ class ScriptRunner:
             try:
                 method(p, *given, *p.script_args[script.args_from : script.args_to], **named)
             except Exception:
-                # Logged, and the picture is drawn all the same (:828).
+                # Logged, and the picture is drawn all the same (:834).
                 errors.report(f"Error running {hook}: {script.filename}", exc_info=True)
 
 
@@ -87,18 +87,18 @@ scripts_img2img = ScriptRunner()
 
 
 def load_scripts(files: list[tuple[Path, Path]]) -> None:
-    """``files``: (root of the extension, its script). Callbacks are forgotten, imported packages are not (:466)."""
+    """``files``: (root of the extension, its script). Callbacks are forgotten, imported packages are not (:491)."""
     global scripts_txt2img, scripts_img2img
     scripts_data.clear()
     script_callbacks.clear_callbacks()
     before = sys.path
     for root, path in files:
         try:
-            # On the path only while the file runs; what it appends there is lost (:512).
+            # On the path only while the file runs; what it appends there is lost (:513).
             sys.path = [str(root), *sys.path]
             module = script_loading.load_module(str(path))
             for found in list(vars(module).values()):
-                # Every class one can see there, an imported base too (:500).
+                # Every class one can see there, an imported base too (:502).
                 if inspect.isclass(found) and issubclass(found, Script):
                     scripts_data.append(ScriptClassData(found, str(path), str(root), module))
         except Exception:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from ldm.diffusion import LatentDiffusion
-from safetensors.torch import load_file
 from modules import script_callbacks, shared
+from safetensors.torch import load_file
 
 checkpoints_list: dict[str, CheckpointInfo] = {}
 checkpoint_aliases: dict[str, CheckpointInfo] = {}
@@ -74,9 +75,11 @@ def load_model(info: CheckpointInfo | None = None) -> Any:
     model.eval()
     model_data.sd_model = model
     script_callbacks.called("model_loaded", model)
-    import networks
+    with contextlib.suppress(ImportError):
+        # The built-in extension's callback, where it is switched on (extensions-builtin/Lora/scripts/lora_script.py).
+        import networks
 
-    networks.assign_network_names_to_compvis_modules(model)
+        networks.assign_network_names_to_compvis_modules(model)
     return model
 
 

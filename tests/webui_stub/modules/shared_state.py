@@ -25,13 +25,13 @@ class State:
         self.sampling_step = 0
 
     def begin(self, job: str = "(unknown)") -> None:
-        # -1: ``process_images`` makes it its own number of batches (processing.py:940).
+        # -1: ``process_images`` makes it its own number of batches (processing.py:929).
         self.job_count, self.job_no, self.sampling_step = -1, 0, 0
         self.skipped = self.interrupted = self.stopping_generation = False
         self.textinfo, self.current_image, self.job = None, None, job
         self.begun.append(job)
 
     def end(self) -> None:
-        # Neither flags nor steps are put back (:137).
+        # Neither flags nor steps are put back (:129).
         self.job, self.job_count = "", 0
         self.ended += 1
