@@ -89,6 +89,9 @@ def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, mon
     before, objects, takes, begun = look(model), list(model.modules()), call_queue.queue_lock.takes, len(shared.state.begun)
     assert [n.name for n in networks.loaded_networks] == ([trained] if lora else [])
     assert (before["merged layers"] > 0) is lora
+    # As the WebUI has loaded it: earlier trainings left nothing either.
+    assert (before["requires_grad count"], before["training count"], before["gradients"]) == (686, 0, 1)
+    assert (before["forward hooks"], before["instance forwards"]) == (0, [])
     params = _params()
 
     end(how, train, monkeypatch)
