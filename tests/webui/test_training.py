@@ -51,7 +51,9 @@ def end(how, train, monkeypatch):
         return _refused(train, RuntimeError)
     if how == "memory":
         _fail(monkeypatch, "predict", 4, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"))
-        return _refused(train, TrainingError)
+        refused = _refused(train, TrainingError)
+        assert "Memory ran out" in str(refused)
+        return refused
     token = CancelToken()
     act = {"cancel": token.cancel, "stop": token.stop, "pause": token.pause, "interrupt": shared.state.interrupt}[how]
 
@@ -92,9 +94,9 @@ def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, mon
     # As the WebUI has loaded it: earlier trainings left nothing either.
     assert (before["requires_grad count"], before["training count"], before["gradients"]) == (686, 0, 1)
     assert (before["forward hooks"], before["instance forwards"]) == (0, [])
-    params = _params()
+    params, shelf = _params(), _shelf()
 
-    end(how, train, monkeypatch)
+    ended = end(how, train, monkeypatch)
     after = look(model)
 
     # No LoRA is in the weights now, so this is the digest of the whole state_dict.
@@ -107,6 +109,11 @@ def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, mon
     assert call_queue.queue_lock.takes == takes + 1
     assert shared.state.begun[begun:] == ["FaceChain training"]
     assert _params() == params
+    if isinstance(ended, Exception):
+        assert str(ended)
+        assert _shelf() == shelf
+    else:
+        assert set(_shelf()) - set(shelf) == {f"{ended.lora.stem}.{kind}" for kind in ("safetensors", "json", "png")}
     assert draw(prompt=f"photo of fchost man{tag}").pixels == drawn
     assert draw(prompt="photo of a person").pixels == plain
 
@@ -114,6 +121,11 @@ def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, mon
 def _params():
     """The WebUI's "last prompt"."""
     return (Path(paths_internal.data_path) / "params.txt").read_text(encoding="utf8")
+
+
+def _shelf():
+    """What lies in the WebUI's folder of LoRAs."""
+    return {file.name: file.stat().st_mtime_ns for file in Path(shared.cmd_opts.lora_dir).rglob("*") if file.is_file()}
 
 
 def test_the_lora_does_not_depend_on_what_was_drawn_before(draw, train, trained):
