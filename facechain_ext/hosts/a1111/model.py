@@ -78,7 +78,7 @@ def footprint_of(model: Any) -> Footprint:
     """What a training on ``model`` takes."""
     unet, info = unet_of(model), model.sd_checkpoint_info
     return Footprint(
-        shapes={name: tuple(p.shape) for name, p in unet.named_parameters() if name.endswith(".weight")},
+        shapes=_shapes(unet),
         resolution=sidecar_of(model).resolution or NATIVE[family_of(model)],
         checkpoint=f"{info.name_for_extra} {Path(info.filename).stat().st_size}",
         device=device_name(devices.device),
@@ -88,6 +88,12 @@ def footprint_of(model: Any) -> Footprint:
         fused_attention=_fused(),
         peak=peak_speed(devices.device, devices.dtype_unet),
     )
+
+
+def _shapes(unet: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """LDM's names and shapes, also while a training has its adapters around the layers."""
+    weights = ((name.replace(".base_layer.", "."), p) for name, p in unet.named_parameters() if name.endswith(".weight"))
+    return {name: tuple(p.shape) for name, p in weights if ".lora_" not in name}
 
 
 def _fused() -> bool:
