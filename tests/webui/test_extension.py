@@ -17,8 +17,8 @@ import webui
 from fastapi.testclient import TestClient
 from modules import infotext_utils, script_callbacks, scripts, shared
 
-from tests.webui.conftest import ROOT, STUB
-
+ROOT = Path(__file__).parents[2]
+STUB = ROOT / "tests" / "webui_stub"
 BASE = "/facechain/v1"
 
 
