@@ -7,10 +7,13 @@ import pytest
 from modules import call_queue, sd_models, sd_samplers, shared
 from PIL import Image
 
-from facechain_ext.config import PortraitConfig
-from facechain_ext.errors import Cancelled, HostError
+from facechain_ext.config import PortraitConfig, TrainConfig
+from facechain_ext.errors import Cancelled, HostError, UserInputError
+from facechain_ext.hosts.a1111.model import footprint_of
+from facechain_ext.hosts.a1111.sending import portrait_file
 from facechain_ext.progress import CancelToken, Stage
-from facechain_ext.services.requests import PortraitRequest
+from facechain_ext.services.requests import PortraitRequest, TrainRequest
+from facechain_ext.training.plan import peak_bytes
 from tests.host.probe import look
 
 CONFIG = PortraitConfig(count=2, batch=2, steps=4, cfg=3.0, width=64, height=64, seed=5)
@@ -113,3 +116,36 @@ def test_a_lora_for_no_layer_of_the_checkpoint_is_refused(studio, person, traine
             list(studio.host(None).generate(wanted, lambda _: None, CancelToken()))
 
     undisturbed(draw, trained, act)
+
+
+def test_only_portraits_can_be_sent_on(studio, person, trained):
+    best = make(studio, person).portraits[0].file
+    name = "/".join(best.parts[-4:])
+    assert portrait_file(studio, name) == best
+    photo = next((studio.workspace.people_root / person).rglob("dataset/*.png"))
+    for other in (
+        "",
+        "..",
+        f"../people/../{photo.name}",
+        str(photo),
+        photo.relative_to(studio.workspace.people_root).as_posix(),
+        name.replace(best.name, "report.json"),
+        name.replace(best.name, "gone.png"),
+    ):
+        with pytest.raises(UserInputError, match="gone"):
+            portrait_file(studio, other)
+
+
+def test_an_estimate_knows_the_checkpoint_also_while_adapters_are_in(studio, person):
+    model = sd_models.model_data.sd_model
+    before, during = footprint_of(model), []
+
+    def look_in(event):
+        if event.stage is Stage.TRAIN and not during:
+            during.append(footprint_of(model))
+
+    config = TrainConfig(steps=1, resolution=64, rank=2, batch=1, previews=0)
+    studio.train(TrainRequest(person, config=config), look_in)
+    assert during
+    assert during[0].shapes == before.shapes
+    assert peak_bytes(before, config, 8) > 0
