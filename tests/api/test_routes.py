@@ -120,7 +120,8 @@ def test_from_photos_to_portraits_and_gone_again(door: Door, photos: Photos, no_
     gone = door.client.delete(f"{BASE}/people/{PERSON}")
     assert gone.status_code == 200
     assert gone.json()["files"] > 10
-    assert [p for p in door.root.rglob("*") if p.is_file()] == []
+    # How fast trainings run here says nothing about anybody.
+    assert [p.name for p in door.root.rglob("*") if p.is_file()] == ["speeds.json"]
     refused(door.client.get(portraits[0]["url"]), 404, "not-found")
 
 

@@ -46,7 +46,8 @@ def test_nothing_of_the_person_is_left(two_people, person: str, photos, tmp_path
     for path in root.rglob("*"):
         text = str(path.relative_to(root)) + (path.read_bytes().decode("latin-1") if path.is_file() else "")
         assert not [mark for mark in marks if mark in text], path
-    assert not [p for p in root.rglob("*") if p.is_file()]
+    # How fast trainings run here says nothing about anybody.
+    assert [p.name for p in root.rglob("*") if p.is_file()] == ["speeds.json"]
     assert not (tmp_path / "elsewhere" / "sheet.png").exists()
     assert (tmp_path / "elsewhere" / "changed.png").exists()
     assert two_people.good("people", "list", "--json").json == {"people": []}
