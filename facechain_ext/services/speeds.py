@@ -11,7 +11,7 @@ from facechain_ext.workspace import Workspace, read_json, write_json
 SCHEMA = 1
 KEPT = 50
 SHARE_OF_PEAK = 0.3
-"""What a first training reaches of the speed of large matrix products; kohya's trainers lie between 0.25 and 0.45 on GPUs."""
+"""What a first training is taken to reach of the speed of large matrix products: a guess, called one on the page."""
 
 
 def told(workspace: Workspace, footprint: Footprint, config: TrainConfig) -> Estimate:

@@ -26,13 +26,14 @@ from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
 from facechain_ext.training.optim import OutOfMemory, gradient_scaler, learning_rate, make_optimizer, set_learning_rate
+from facechain_ext.training.plan import PREVIEW_STEPS
 from facechain_ext.workspace import atomic_path
 
 STATE_FILE = "state.safetensors"
 GRADIENT_CLIP = 1.0
 RECENT = 20
 """Steps whose mean is shown as the loss."""
-PREVIEW_STEPS, PREVIEW_CFG, PREVIEW_SAMPLER = 20, 4.0, "DPM++ 2M Karras"
+PREVIEW_CFG, PREVIEW_SAMPLER = 4.0, "DPM++ 2M Karras"
 
 Score = Callable[[Image], "float | None"]
 

@@ -1,7 +1,7 @@
 """What a training will take, told before it starts: memory from the checkpoint's own shapes, time from its arithmetic and this machine's speed.
 
 The counts of saved activations were read off autograd's saved tensors, module by module (tests/unit/training/test_plan.py does it again).
-Standard library only, so that a page can ask without torch.
+No torch, so that a page can ask without it.
 """
 
 from __future__ import annotations

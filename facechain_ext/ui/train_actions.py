@@ -77,11 +77,12 @@ class TrainActions:
         try:
             config = read_form(choice.train, values)
             said = self._studio.estimate(choice.name, config)
-            help_for = [] if said.fits else [self._studio.estimate(choice.name, c) for c in leaner(config)]
+            ways = [] if said.fits else leaner(config)
+            instead = next((c for c in ways if self._studio.estimate(choice.name, c).fits), None)
         except FaceChainError:
             # A setting out of range, or a checkpoint that cannot be trained: the button says which, at the press.
             return ""
-        return estimate_line(said, next((c for c, e in zip(leaner(config), help_for, strict=False) if e.fits), None))
+        return estimate_line(said, instead)
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Prepare photos; yields verdicts, upload, person, note, buttons."""

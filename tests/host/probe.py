@@ -1,5 +1,5 @@
 """A WebUI extension that the host tests write into its ``extensions`` folder: what the model and the WebUI look like now,
-and a way to make the next training fail. Never shipped, never imported by the tests themselves."""
+and a way to make the next training fail. Never shipped. The tests on the stand-in (tests/webui) import it too, to look with the same eyes."""
 
 import functools
 import gc

@@ -10,14 +10,12 @@ import torch
 from modules import devices, sd_models
 
 from facechain_ext.errors import HostError
-from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
+from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
 from facechain_ext.lora.naming import FACE_TARGETS, diffusers_path, kohya_name
 from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
 
-MIXED = 2.2
-"""Bytes of an activation in half precision, since norms keep theirs in float32."""
 FUSED = {"xformers", "sdp", "sdp-no-mem"}
 NATIVE = {Family.SD1: 512, Family.SD2: 768, Family.SDXL: 1024}
 
@@ -82,7 +80,7 @@ def footprint_of(model: Any) -> Footprint:
         resolution=sidecar_of(model).resolution or NATIVE[family_of(model)],
         checkpoint=f"{info.name_for_extra} {Path(info.filename).stat().st_size}",
         device=device_name(devices.device),
-        bytes_each=4 if devices.dtype_unet is torch.float32 else MIXED,
+        bytes_each=activation_bytes(devices.dtype_unet),
         free=free_bytes(devices.device),
         heads=unet.num_heads if getattr(unet, "num_heads", -1) > 0 else None,
         fused_attention=_fused(),

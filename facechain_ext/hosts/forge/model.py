@@ -12,8 +12,8 @@ from typing import Any
 from modules import devices
 
 from facechain_ext.errors import FileFormatError, HostError
-from facechain_ext.hosts.a1111.model import MIXED, NATIVE, family_of, sidecar_of, targets_of
-from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
+from facechain_ext.hosts.a1111.model import NATIVE, family_of, sidecar_of, targets_of
+from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.standalone.inspection import UNET, file_sha256, read_header
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
@@ -137,7 +137,7 @@ def footprint_of(engine: Engine, info: Any) -> Footprint:
         resolution=NATIVE[family] if sidecar == Sidecar() else sidecar.resolution,
         checkpoint=f"{info.name_for_extra} {file.stat().st_size}",
         device=device_name(devices.device),
-        bytes_each=4 if dtype.itemsize == 4 else MIXED,
+        bytes_each=activation_bytes(dtype),
         free=free_bytes(devices.device),
         heads=8 if family is Family.SD1 else None,
         unloaded=weights,

@@ -5,15 +5,10 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-import torch
-
-from facechain_ext.hosts.device import device_name, free_bytes, peak_speed
+from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import UNET, read_header
 from facechain_ext.hosts.standalone.loading import pick_device
 from facechain_ext.ports import Footprint
-
-MIXED = 2.2
-"""Bytes of an activation in half precision, since norms keep theirs in float32."""
 
 
 def footprint(file: Path, resolution: int | None, *, loaded: bool) -> Footprint:
@@ -25,7 +20,7 @@ def footprint(file: Path, resolution: int | None, *, loaded: bool) -> Footprint:
         resolution=resolution or 512,
         checkpoint=f"{file.stem} {file.stat().st_size}",
         device=device_name(device),
-        bytes_each=4 if dtype is torch.float32 else MIXED,
+        bytes_each=activation_bytes(dtype),
         free=free_bytes(device),
         # inspect() lets only SD1 pass, whose blocks have eight heads each.
         heads=8,
