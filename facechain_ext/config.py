@@ -108,7 +108,9 @@ class PrepareConfig(Settings):
     subject: str = "person"
     """Class word after the trigger, e.g. person, man, woman, boy, girl."""
     max_photos: int = field(default=100, metadata=limits(1, 1000))
-    """Photos kept at most, the best ones."""
+    """Photos used at most, the best ones."""
+    keep_photos: bool = False
+    """Keep the photos themselves with the person, to prepare them again later; off, only the crops stay."""
 
     def cross_checks(self) -> list[str]:
         problems = [

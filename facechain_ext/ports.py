@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.faces.types import Embedding, Face, Image
-from facechain_ext.progress import CancelToken, Progress, ProgressSink
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, silent
 
 if TYPE_CHECKING:
     import torch
@@ -209,11 +209,16 @@ class TrainHost(Protocol):
         """
         ...
 
-    def open_session(self, *, gradient_checkpointing: bool = False) -> AbstractContextManager[TrainSession]:
+    def open_session(
+        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+    ) -> AbstractContextManager[TrainSession]:
         """Open the loaded checkpoint; on exit modules, weights, flags and RNG are what they were.
+
+        A host that is busy is waited for: ``on_progress`` is told so, and ``cancel`` ends the wait.
 
         Raises:
             HostError: when the host cannot train now; the message says why.
+            Cancelled: during the wait.
         """
         ...
 

@@ -195,6 +195,11 @@ class PersonFolder:
         return self.root / "dataset"
 
     @property
+    def photos(self) -> Path:
+        """The photos as they were given, where the user keeps them."""
+        return self.root / "photos"
+
+    @property
     def training(self) -> Path:
         """The resumable state, log and previews of the latest training."""
         return self.root / "training"

@@ -41,8 +41,64 @@ const facechain = {
     },
 };
 
+// Our pages in a language of their own, whatever the rest of the WebUI is in: the WebUI's localisation knows only one name for all files.
+facechain.language = {
+    roots: "#tab_facechain, #facechain_txt2img_panel, #facechain_img2img_panel, #settings_facechain",
+    script: document.currentScript ? document.currentScript.src : "",
+    words: {},
+
+    async start() {
+        const chosen = opts.facechain_language;
+        if (!chosen || chosen === "As the WebUI" || !this.script) return;
+        const file = this.script.replace(/javascript\/facechain\.js.*$/, `localizations/${chosen}.json`);
+        const answer = await fetch(file);
+        if (!answer.ok) {
+            console.error(`FaceChain: ${file} cannot be loaded (${answer.status})`);
+            return;
+        }
+        this.words = await answer.json();
+        for (const root of gradioApp().querySelectorAll(this.roots)) {
+            this.translate(root);
+            const watch = new MutationObserver((changes) => {
+                for (const change of changes) {
+                    if (change.type === "characterData") this.text(change.target);
+                    for (const node of change.addedNodes) this.translate(node);
+                }
+            });
+            watch.observe(root, {childList: true, subtree: true, characterData: true});
+        }
+    },
+
+    text(node) {
+        const said = node.textContent.trim(), parent = node.parentElement;
+        const translated = this.words[said];
+        if (translated && translated !== said && parent && !["SCRIPT", "STYLE", "TEXTAREA"].includes(parent.nodeName)) {
+            node.textContent = node.textContent.replace(said, () => translated);
+        }
+    },
+
+    translate(node) {
+        if (node.nodeType === Node.TEXT_NODE) {
+            this.text(node);
+            return;
+        }
+        if (node.nodeType !== Node.ELEMENT_NODE) return;
+        const walk = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+        const found = [];
+        while (walk.nextNode()) found.push(walk.currentNode);
+        for (const text of found) this.text(text);
+        for (const element of [node, ...node.querySelectorAll("[title], [placeholder]")]) {
+            for (const name of ["title", "placeholder"]) {
+                const translated = this.words[element.getAttribute(name)];
+                if (translated) element.setAttribute(name, translated);
+            }
+        }
+    },
+};
+
 onUiLoaded(() => {
     facechain.start();
+    facechain.language.start();
     gradioApp().addEventListener("click", (event) => {
         const button = event.target.closest("#facechain_root [data-send]");
         if (button) facechain.send(button);

@@ -11,12 +11,22 @@ HEALTH = {"status": "ok", "version": "0.1.0", "running": None, "waiting": 0}
 ACCEPTED = {"job_id": "5d0f1c9a7be24c11"}
 DELETED = {"person": "Ada Lovelace", "files": 42}
 TRAIN = {"person": "Ada Lovelace", "settings": {"steps": 600, "rank": 16}}
+ESTIMATE = {"settings": {"steps": 600, "batch": 4}}
+ESTIMATED = {
+    "memory_bytes": 7_900_000_000,
+    "free_bytes": 6_100_000_000,
+    "fits": False,
+    "seconds": 540.0,
+    "measured": True,
+    "instead": {"gradient_checkpointing": True},
+}
 PORTRAITS = {"person": "Ada Lovelace", "style": "fantasy-knight", "prompt": "smiling", "settings": {"count": 8, "min_likeness": 0.3}}
 PERSON = {
     "name": "Ada Lovelace",
     "trigger": "sks",
     "subject": "woman",
     "photos": 12,
+    "originals": 0,
     "portraits": 8,
     "resumable": False,
     "loras": [

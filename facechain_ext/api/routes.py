@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
-from facechain_ext.api.submitting import known_job, known_person, submit_portraits, submit_prepare, submit_train
+from facechain_ext.api.submitting import estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
 from facechain_ext.api.uploads import MB, PrivateFolder, Sent, sent_photos
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.jobs import JobState
@@ -140,6 +140,15 @@ def _add_work(api: _Api) -> None:
     )
     def train(body: schemas.TrainBody) -> schemas.Accepted:
         return schemas.Accepted(job_id=submit_train(api.studio(), body).id)
+
+    @api.router.post(
+        "/estimate",
+        summary="Memory and time of a training, before it starts",
+        openapi_extra=examples.body(examples.ESTIMATE),
+        responses=examples.answer(examples.ESTIMATED),
+    )
+    def estimated(body: schemas.EstimateBody) -> schemas.EstimateView:
+        return estimate(api.studio(), body)
 
     @api.router.post(
         "/portraits",

@@ -47,6 +47,24 @@ class TrainBody(BaseModel, extra="forbid"):
     resume: bool = Field(False, description="Go on from the last saved state, with the settings it began with.")
 
 
+class EstimateBody(BaseModel, extra="forbid"):
+    """A training to tell memory and time of, before it starts."""
+
+    checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
+    settings: dict[str, Any] = Field({}, description=overridden(TrainConfig))
+
+
+class EstimateView(BaseModel):
+    """What a training will take beyond what is loaded already."""
+
+    memory_bytes: int = Field(description="At the peak.")
+    free_bytes: int | None = Field(None, description="Free now where the training will run; null when that cannot be told.")
+    fits: bool
+    seconds: float | None = Field(None, description="Null until this machine's speed is known.")
+    measured: bool = Field(description="True when the speed is that of an earlier training here, false when it is a guess.")
+    instead: dict[str, Any] | None = Field(None, description="Settings that would fit, when these do not.")
+
+
 class PortraitsBody(BaseModel, extra="forbid"):
     """Portraits to generate and rank."""
 
@@ -87,7 +105,8 @@ class PersonView(BaseModel):
     name: str
     trigger: str
     subject: str
-    photos: int
+    photos: int = Field(description="Prepared ones.")
+    originals: int = Field(description="Photos kept as they were given.")
     portraits: int
     resumable: bool = Field(description="An unfinished training can go on.")
     loras: list[LoraView]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from facechain_ext.api.problems import Conflict, NotFound
-from facechain_ext.api.schemas import PortraitsBody, TrainBody
+from facechain_ext.api.schemas import EstimateBody, EstimateView, PortraitsBody, TrainBody
 from facechain_ext.api.uploads import PrivateFolder, Sent, store
 from facechain_ext.api.views import Prepared
 from facechain_ext.config import Settings
@@ -90,6 +90,18 @@ def submit_train(studio: Studio, body: TrainBody) -> Job:
     base = studio.resumed(person.name, choice.train) if body.resume else choice.train
     request = TrainRequest(person.name, choice.name, _settings(base, body.settings), body.resume)
     return studio.submit_train(request)
+
+
+def estimate(studio: Studio, body: EstimateBody) -> EstimateView:
+    """Memory and time of a training, and what to change when memory is short."""
+    choice = _choice(studio, body.checkpoint)
+    config = _settings(choice.train, body.settings)
+    said = studio.estimate(choice.name, config)
+    lean = None if said.fits else studio.leaner(choice.name, config)
+    changed = {k: v for k, v in lean.to_dict().items() if v != getattr(config, k)} if lean else None
+    return EstimateView(
+        memory_bytes=said.memory, free_bytes=said.free, fits=said.fits, seconds=said.seconds, measured=said.measured, instead=changed
+    )
 
 
 def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:

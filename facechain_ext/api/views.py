@@ -44,6 +44,7 @@ def person_view(person: Person) -> schemas.PersonView:
         trigger=person.trigger,
         subject=person.subject,
         photos=person.photos,
+        originals=person.originals,
         portraits=person.portraits,
         resumable=person.resumable,
         loras=loras,

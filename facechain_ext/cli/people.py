@@ -35,7 +35,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """What is kept about one person."""
     output = Output(as_json=as_json)
     person = make_studio(output).person(name)
-    output.say(f"{person.name}: trigger '{person.trigger}', {person.photos} prepared photos, {person.portraits} portraits")
+    output.say(f"{person.name}: trigger '{person.trigger}', {person.photos} prepared photos, {person.originals} kept as they were, {person.portraits} portraits")
     for lora in person.loras:
         likeness = f"likeness {lora.likeness:.2f}" if lora.likeness is not None else "likeness unknown"
         output.say(f"  {lora.name}: {lora.steps} steps on {lora.checkpoint}, rank {lora.rank}, {likeness}, {lora.created}")
@@ -51,7 +51,7 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     studio = make_studio(output)
     person = studio.person(name)
     if not yes and not _confirmed(
-        f"Delete {person.photos} photos, {len(person.loras)} LoRAs and {person.portraits} portraits of '{person.name}' for good?"
+        f"Delete {person.photos + person.originals} photos, {len(person.loras)} LoRAs and {person.portraits} portraits of '{person.name}' for good?"
     ):
         raise UserInputError("Nothing was deleted.")
     count = studio.delete_person(name)
@@ -72,10 +72,10 @@ def _confirmed(question: str) -> bool:
 def export(
     name: Name,
     out: Annotated[Path | None, typer.Option(help="The zip file to write, or the folder for it.", show_default="NAME.zip")] = None,
-    photos: Annotated[bool, typer.Option("--photos", help="Also the prepared photos.")] = False,
+    photos: Annotated[bool, typer.Option("--photos", help="Also the photos.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the person's LoRAs (and prepared photos) into one zip file."""
+    """Write the person's LoRAs (and photos) into one zip file."""
     output = Output(as_json=as_json)
     studio = make_studio(output)
     person = studio.person(name)
@@ -93,6 +93,7 @@ def _plain(person: Person) -> dict[str, Any]:
         "trigger": person.trigger,
         "subject": person.subject,
         "photos": person.photos,
+        "originals": person.originals,
         "portraits": person.portraits,
         "resumable": person.resumable,
         "loras": [

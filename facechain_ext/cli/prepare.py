@@ -15,12 +15,17 @@ from facechain_ext.services.requests import PrepareRequest
 
 
 def prepare(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
     person: Annotated[str, typer.Option("--person", help="The person's name.", show_default=False)],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos, or folders of photos; none: those kept of the person.", show_default=False)
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Checkpoint to prepare for (sets the crop size).")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the crops, px; the checkpoint's own by default.")] = None,
     trigger: Annotated[str | None, typer.Option(help="Word that will name the person in prompts.")] = None,
     subject: Annotated[str | None, typer.Option(help="Class word: person, man, woman, boy, girl.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep-photos", help="Keep the photos themselves too, to prepare them again; otherwise only the crops stay.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check photos, crop the person's face and write the dataset."""
@@ -28,9 +33,9 @@ def prepare(
 
     output = Output(as_json=as_json)
     studio = make_studio(output)
-    chosen = {"resolution": resolution, "trigger": trigger, "subject": subject}
+    chosen = {"resolution": resolution, "trigger": trigger, "subject": subject, "keep_photos": keep}
     values = studio.checkpoint(base).prepare.to_dict() | {k: v for k, v in chosen.items() if v is not None}
-    request = PrepareRequest(person, tuple(photos), PrepareConfig.from_dict(values))
+    request = PrepareRequest(person, tuple(photos or ()), PrepareConfig.from_dict(values))
     with interruptible(output, keeps=False) as token:
         try:
             with output.live() as live:

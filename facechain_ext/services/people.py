@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facechain_ext.errors import FileFormatError, StorageError
+from facechain_ext.faces.reading import natural_key
 from facechain_ext.services.requests import FaceLora, Person
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, read_json, remove_tree, write_json
 
@@ -79,11 +80,17 @@ def _person(folder: PersonFolder) -> Person:
         trigger=card["trigger"],
         subject=card["subject"],
         photos=len(crops),
+        originals=len(kept_photos(folder)),
         thumbnail=crops[0] if crops else None,
         loras=tuple(FaceLora(**{**e, "file": folder.loras / f"{e['name']}.safetensors"}) for e in card["loras"]),
         portraits=sum(1 for p in folder.portraits.rglob("*.png") if p.name != "sheet.png"),
         resumable=(folder.training / "state.safetensors").exists(),
     )
+
+
+def kept_photos(folder: PersonFolder) -> list[Path]:
+    """The photos kept as they were given, in natural order."""
+    return sorted((p for p in folder.photos.glob("*") if p.is_file()), key=natural_key) if folder.photos.is_dir() else []
 
 
 def delete_person(workspace: Workspace, name: str) -> int:
@@ -109,7 +116,7 @@ def delete_person(workspace: Workspace, name: str) -> int:
 
 
 def export_person(workspace: Workspace, name: str, target: Path, *, photos: bool) -> Path:
-    """Write the person's LoRAs and settings, and the prepared photos when wanted, into the zip file ``target``.
+    """Write the person's LoRAs and settings, and the photos when wanted, into the zip file ``target``.
 
     Raises:
         UserInputError: when there is no such person.
@@ -118,7 +125,7 @@ def export_person(workspace: Workspace, name: str, target: Path, *, photos: bool
     folder = workspace.existing_person(name)
     files = sorted(folder.loras.glob("*.safetensors"))
     if photos:
-        files += sorted(p for p in folder.dataset.rglob("*") if p.is_file())
+        files += sorted(p for p in folder.dataset.rglob("*") if p.is_file()) + kept_photos(folder)
     with atomic_path(target, "the export") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, file.relative_to(folder.root).as_posix())

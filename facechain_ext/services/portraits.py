@@ -146,6 +146,10 @@ def _generate(
         )
 
         def on_step(event: Progress, done: int = start, size: int = len(seeds)) -> None:
+            if event.stage is not Stage.GENERATE:
+                # The host waits for its turn.
+                on_progress(event)
+                return
             step = done * whole.steps + event.step * size
             on_progress(Progress(Stage.GENERATE, step, len(whole.seeds) * whole.steps, f"Portrait {done + 1} of {len(whole.seeds)}"))
 

@@ -14,7 +14,8 @@ class PrepareRequest:
     """Photos (files or folders) to turn into ``person``'s dataset."""
 
     person: str
-    sources: tuple[Path, ...]
+    sources: tuple[Path, ...] = ()
+    """Empty: the photos kept of the person."""
     config: PrepareConfig = field(default_factory=PrepareConfig)
 
 
@@ -118,6 +119,9 @@ class Person:
     trigger: str
     subject: str
     photos: int
+    """Prepared ones."""
+    originals: int
+    """Photos kept as they were given."""
     thumbnail: Path | None
     loras: tuple[FaceLora, ...]
     portraits: int

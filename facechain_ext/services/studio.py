@@ -135,6 +135,12 @@ class Studio:
 
         return told(self.workspace, self._checkpoints.footprint(checkpoint), config)
 
+    def leaner(self, checkpoint: str | None, config: TrainConfig) -> TrainConfig | None:
+        """``config`` with the mildest changes that let the training fit into the memory that is free; None when nothing does."""
+        from facechain_ext.training.plan import leaner
+
+        return next((c for c in leaner(config) if self.estimate(checkpoint, c).fits), None)
+
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""
         from facechain_ext.services.portraits import make_portraits

@@ -47,7 +47,8 @@ def train_person(
             shutil.rmtree(folder.training / "previews", ignore_errors=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     config = request.config
-    with host.open_session(gradient_checkpointing=config.gradient_checkpointing) as session:
+    saving = config.gradient_checkpointing
+    with host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
         watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
         outcome = train(session, dataset, config, folder.training, watch, resume=request.resume)
         on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))

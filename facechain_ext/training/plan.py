@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from facechain_ext.config import TrainConfig
@@ -26,6 +26,8 @@ SAFETY = 1.15
 GPU_WORKSPACE = 300 * 2**20
 """Bytes that cuDNN and cuBLAS keep for themselves."""
 PREVIEW_STEPS = 20
+SMALLEST = 256
+"""px; faces are lost below."""
 BLOCK_NAME = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.")
 
 
@@ -54,6 +56,14 @@ def estimate(footprint: Footprint, config: TrainConfig, speed: float | None, *, 
         memory += GPU_WORKSPACE
     work = operations(footprint, config, side)
     return Estimate(memory, footprint.free, work / speed if speed else None, measured and bool(speed))
+
+
+def leaner(config: TrainConfig) -> list[TrainConfig]:
+    """Ways to need less memory, the mildest first."""
+    saving = replace(config, gradient_checkpointing=True)
+    single = replace(saving, batch=1)
+    small = [replace(single, resolution=side) for side in (768, 512, 384, SMALLEST) if config.resolution is None or side < config.resolution]
+    return [saving, single, *small]
 
 
 def peak_bytes(footprint: Footprint, config: TrainConfig, side: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 
 from facechain_ext.config import TrainConfig
@@ -10,17 +9,6 @@ from facechain_ext.ports import Estimate
 from facechain_ext.ui.words import duration
 
 GB = 10**9
-SMALLEST = 256
-"""px; faces are lost below."""
-
-
-def leaner(config: TrainConfig) -> list[TrainConfig]:
-    """Ways to need less memory, the mildest first."""
-    saving = replace(config, gradient_checkpointing=True)
-    single = replace(saving, batch=1)
-    small = [replace(single, resolution=side) for side in (768, 512, 384, SMALLEST) if config.resolution is None or side < config.resolution]
-    return [saving, single, *small]
-
 
 def estimate_line(said: Estimate, instead: TrainConfig | None) -> str:
     """Time and memory; ``instead`` is what would fit, when ``said`` does not."""

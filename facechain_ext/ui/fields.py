@@ -22,7 +22,8 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "subject": ("Class word", "What the person is: person, woman, man, girl, boy."),
         "resolution": ("Crop size", "Side of the square crops, px."),
         "crop_scale": ("Room around the face", "Side of the crop divided by the face's; more shows hair and shoulders."),
-        "max_photos": ("Photos kept", "At most this many, the best ones."),
+        "max_photos": ("Photos used", "At most this many, the best ones."),
+        "keep_photos": ("Keep my photos", "Stores the photos themselves too, to check them again without an upload."),
     },
     TrainConfig: {
         "steps": ("Steps", "How long to train."),

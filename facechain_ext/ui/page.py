@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from facechain_ext.ui.compat import bind, known, make
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.people_tab import PeopleTab
 from facechain_ext.ui.portrait_tab import PortraitTab
+from facechain_ext.ui.presets import DEFAULT
 from facechain_ext.ui.train_tab import TrainTab
 
 STYLESHEET = Path(__file__).parents[2] / "style.css"
@@ -70,14 +71,15 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None) -> Loads:
+def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None, preset: Callable[[], str] = lambda: DEFAULT) -> Loads:
     """Build Train, Portraits and People into the Blocks around; what is returned must run whenever the page loads.
 
-    ``send_to`` names the host's pages that take a portrait: page -> what its button says.
+    ``send_to`` names the host's pages that take a portrait: page -> what its button says. ``preset`` names the one
+    that is chosen when the page loads.
 
     The host passes each pair to ``bind(blocks.load, handler, [], outputs)`` or what stands for it there.
     """
-    train, portraits, people = TrainTab(studio), PortraitTab(studio, send_to or {}), PeopleTab(studio)
+    train, portraits, people = TrainTab(studio, preset), PortraitTab(studio, send_to or {}), PeopleTab(studio)
     loads: Loads = []
     with gr.Column(elem_id="facechain_root"), make(gr.Tabs, elem_id="facechain_tabs"):
         with _tab("Train", "train"):

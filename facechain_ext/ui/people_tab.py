@@ -41,7 +41,7 @@ class PeopleTab:
         self._photos = make(
             gr.Checkbox,
             value=False,
-            label="Put the prepared photos into the export",
+            label="Put the photos into the export",
             elem_id="facechain_export_photos",
         )
         with gr.Row(elem_classes=["fc-buttons"]):
@@ -93,8 +93,9 @@ class PeopleTab:
             found = self._studio.person(str(person or ""))
         except FaceChainError as error:
             return [problem_box(str(error)), update(visible=False)]
+        originals = [counted(found.originals, "photo as given")] if found.originals else []
         kept = ", ".join(
-            [counted(found.photos, "prepared photo"), counted(len(found.loras), "LoRA"), counted(found.portraits, "portrait")],
+            [counted(found.photos, "prepared photo"), *originals, counted(len(found.loras), "LoRA"), counted(found.portraits, "portrait")],
         )
         sentence = f"{kept} and everything else kept about {found.name} will be deleted from this machine. This cannot be undone."
         return [problem_box(sentence, f"Delete {found.name}?"), update(visible=True)]

@@ -17,6 +17,7 @@ class Preset(str, enum.Enum):
     BEST = "Best"
 
 
+DEFAULT = Preset.BALANCED.value
 SHARE_OF_STEPS = {Preset.FAST: 1 / 3, Preset.BALANCED: 1.0, Preset.BEST: 2.0}
 
 

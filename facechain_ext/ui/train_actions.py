@@ -10,12 +10,13 @@ from typing import Any
 
 from facechain_ext.config import PrepareConfig, TrainConfig
 from facechain_ext.errors import FaceChainError
+from facechain_ext.progress import Stage
 from facechain_ext.services.jobs import Job, JobState
 from facechain_ext.services.requests import CheckpointChoice, Person, PrepareRequest, TrainRequest, TrainResult
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui import panels
 from facechain_ext.ui.compat import update, uploaded
-from facechain_ext.ui.estimates import estimate_line, leaner
+from facechain_ext.ui.estimates import estimate_line
 from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
 from facechain_ext.ui.pictures import inline
@@ -77,8 +78,7 @@ class TrainActions:
         try:
             config = read_form(choice.train, values)
             said = self._studio.estimate(choice.name, config)
-            ways = [] if said.fits else leaner(config)
-            instead = next((c for c in ways if self._studio.estimate(choice.name, c).fits), None)
+            instead = None if said.fits else self._studio.leaner(choice.name, config)
         except FaceChainError:
             # A setting out of range, or a checkpoint that cannot be trained: the button says which, at the press.
             return ""
@@ -88,7 +88,8 @@ class TrainActions:
         """Prepare photos; yields verdicts, upload, person, note, buttons."""
         sources = tuple(only_uploads(uploaded(files)))
         try:
-            if not sources:
+            stored = self.find(person)
+            if not sources and not (stored and stored.originals):
                 raise FaceChainError("Add some photos first: drop them on the box, or click it to choose files.")
             request = PrepareRequest(str(person or ""), sources, read_form(base, values))
             self._studio.workspace.person(request.person)
@@ -144,7 +145,7 @@ class TrainActions:
 
     def _train_parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
-        flags = (job.state, job.token.stopping, job.token.cancelled, job.token.pausing)
+        flags = (job.state, _learning(job), job.token.cancelled)
         return [
             Part((job.version, second), lambda: self._live(job)),
             Part((len(job.curve), job.result is not None), lambda: panels.train_chart(job)),
@@ -186,7 +187,7 @@ class TrainActions:
         training, checking = self._studio.jobs.current("train"), self._studio.jobs.current("prepare")
         found = self.find(person)
         ready = found is not None and found.photos > 0
-        going = training is not None and training.state is JobState.RUNNING and not (training.token.stopping or training.token.pausing)
+        going = training is not None and _learning(training)
         return [
             update(interactive=checking is None),
             update(interactive=training is None and ready and checking is None),
@@ -216,8 +217,9 @@ class TrainActions:
         picture = f'<img src="{face}" alt="">' if face else ""
         said_photos = f"{counted(found.photos, 'photo')} prepared" if found.photos else "no photos yet"
         loras = f", {counted(len(found.loras), 'LoRA')} trained" if found.loras else ""
+        kept = f" The {counted(found.originals, 'photo')} kept can be checked again without an upload." if found.originals else ""
         unfinished = " An unfinished training can go on." if found.resumable else ""
-        return f'<div class="fc-person">{picture}<p><b>{escape(found.name)}</b>: {said_photos}{loras}.{unfinished}</p></div>'
+        return f'<div class="fc-person">{picture}<p><b>{escape(found.name)}</b>: {said_photos}{loras}.{kept}{unfinished}</p></div>'
 
     def chosen(self, person: str | None) -> list[Any]:
         """Note and buttons after another person was chosen."""
@@ -238,3 +240,9 @@ class TrainActions:
             yield [NO_TRAINING, "", "", *[update()] * (1 + BUTTONS)]
             return
         yield from follow(job, self._train_parts)
+
+
+def _learning(training: Job) -> bool:
+    """Whether it can be paused or stopped: before its turn in the WebUI's queue there is nothing to keep."""
+    asked = training.token.stopping or training.token.pausing
+    return training.state is JobState.RUNNING and training.progress.stage is not Stage.WAITING and not asked

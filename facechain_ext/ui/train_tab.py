@@ -19,7 +19,7 @@ from facechain_ext.ui.words import heading
 PHOTO_TYPES = ["image", ".heic", ".heif", ".avif"]
 PRIVACY = (
     '<p class="fc-hint">Photos stay on this machine. The uploads are deleted as soon as they are checked; '
-    "only the prepared face crops are kept, in the workspace, until you delete the person.</p>"
+    "only the prepared face crops are kept, until you delete the person; the photos themselves only if you say so.</p>"
 )
 ADVANCED = (
     ("steps", "seed"),
@@ -41,8 +41,9 @@ COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "pre
 class TrainTab:
     """Lays out the page into the Blocks around it and wires its events."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, preset: Callable[[], str]) -> None:
         self._studio = studio
+        self._first = preset
         self._act = TrainActions(studio)
 
     def build(self) -> Loads:
@@ -78,23 +79,24 @@ class TrainTab:
             )
             words = rows(base, "facechain_prepare", [("trigger", "subject")])
             with gr.Accordion("How photos are cut", open=False, elem_classes=["fc-accordion"]):
-                self._cut = rows(base, "facechain_prepare", [("resolution", "max_photos"), ("crop_scale",)])
+                self._cut = rows(base, "facechain_prepare", [("resolution", "max_photos"), ("crop_scale",), ("keep_photos",)])
             self._prepare: Form = words + self._cut
             self._check = gr.Button("Check photos", variant="primary", elem_id="facechain_check")
             gr.HTML(PRIVACY)
 
     def _training(self) -> None:
         names = [c.name for c in self._act.choices()]
-        config = self._act.preset(None, Preset.BALANCED.value)
+        first = self._first()
+        config = self._act.preset(None, first)
         with gr.Group(elem_classes=["fc-section"]):
             gr.HTML(heading("2", "Training", "Teaches the checkpoint this face; the checkpoint itself stays as it is."))
             self._checkpoint = make(
                 gr.Dropdown, choices=names, value=names[0] if names else None, label="Checkpoint", elem_id="facechain_checkpoint"
             )
             self._preset = make(
-                gr.Radio, choices=[p.value for p in Preset], value=Preset.BALANCED.value, label="Preset", elem_id="facechain_preset"
+                gr.Radio, choices=[p.value for p in Preset], value=first, label="Preset", elem_id="facechain_preset"
             )
-            self._line = gr.HTML(self._act.preset_line(None, Preset.BALANCED.value))
+            self._line = gr.HTML(self._act.preset_line(None, first))
             self._estimate = make(gr.HTML, "", elem_id="facechain_estimate")
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
                 self._train_form = rows(config, "facechain_train", ADVANCED)
@@ -143,8 +145,11 @@ class TrainTab:
             list(self._cut.components),
             queue=False,
         )
-        loads: Loads = [(act.checkpoint_update, [self._checkpoint]), (act.attach_check, check_outputs), (act.attach_train, train_outputs)]
+        loads: Loads = [(act.checkpoint_update, [self._checkpoint]), (self._first_preset, [self._preset]), (act.attach_check, check_outputs), (act.attach_train, train_outputs)]
         return [*loads, (self._wire_estimate(), [self._estimate])]
+
+    def _first_preset(self) -> Any:
+        return update(value=self._first())
 
     def _wire_estimate(self) -> Callable[[], str]:
         """Keep the estimate true to the form; returned is what shows it when the page loads."""

@@ -38,7 +38,8 @@ def said(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_schema_builds_with_examples(said):
     names = (
-        "health people people/{name} people/{name}/export styles checkpoints prepare train portraits jobs jobs/{job_id} jobs/{job_id}/pause"
+        "health people people/{name} people/{name}/export styles checkpoints prepare train estimate portraits "
+        "jobs jobs/{job_id} jobs/{job_id}/pause"
     )
     wanted = {f"/facechain/v1/{name}" for name in [*names.split(), "jobs/{job_id}/images/{index}"]}
     assert set(said["paths"]) == set(said["app_paths"]) == wanted

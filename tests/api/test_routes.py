@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -441,3 +442,32 @@ def test_the_hosts_own_routes_keep_their_own_errors():
     assert answer.status_code == 422
     assert "detail" in answer.json()
     assert app.exception_handlers.keys() == FastAPI().exception_handlers.keys()
+
+
+def test_an_estimate_before_the_training(door: Door, monkeypatch: pytest.MonkeyPatch):
+    def told(**settings: Any) -> Any:
+        answer = door.client.post(f"{BASE}/estimate", json={"settings": settings})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    small, large = told(batch=1), told(batch=4)
+    assert 0 < small["memory_bytes"] < large["memory_bytes"]
+    assert (small["fits"], small["instead"], small["measured"]) == (True, None, False)
+    own = door.studio.estimate(None, door.studio.checkpoint(None).train)
+    assert told()["memory_bytes"] == own.memory
+    # As if less were free than batch 4 takes.
+    footprint = type(door.studio._checkpoints).footprint
+    free = large["memory_bytes"] * 9 // 10
+    monkeypatch.setattr(type(door.studio._checkpoints), "footprint", lambda *a: dataclasses.replace(footprint(*a), free=free))
+    short = told(batch=4)
+    assert not short["fits"]
+    assert short["instead"]["gradient_checkpointing"] is True
+    assert told(**{"batch": 4, **short["instead"]})["fits"]
+    assert "steps" in refused(door.client.post(f"{BASE}/estimate", json={"settings": {"steps": 0}}), 422, "bad-settings")
+    assert not door.root.exists()
+
+
+def test_photos_are_kept_when_the_settings_say_so(door: Door, photos: Photos, no_leftovers: Path):
+    body = {"person": PERSON, "photos": in_json(photos), "settings": {"keep_photos": True}}
+    assert door.finished(door.client.post(f"{BASE}/prepare", json=body))["state"] == "done"
+    assert door.get(f"/people/{PERSON}")["originals"] == len(photos)

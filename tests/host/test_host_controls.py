@@ -87,6 +87,23 @@ def test_a_training_waits_for_a_picture(webui: WebUi, person: str) -> None:
     assert done["state"] == "done", done
 
 
+def test_a_training_that_waits_for_a_picture_says_so_and_can_be_cancelled(webui: WebUi, person: str) -> None:
+    drawn: list[Any] = []
+    drawing = threading.Thread(target=lambda: drawn.append(webui.draw(steps=150, batch_size=4, seed=3)))
+    drawing.start()
+    webui.until_busy()
+    job = webui.train(person)
+    assert webui.until(job, lambda j: j["stage"] == "waiting" and j["message"])["message"].startswith("until the WebUI")
+    webui.cancel(job)
+    assert webui.finish(job)["state"] == "cancelled"
+    assert drawn == []
+    drawing.join()
+    assert len(drawn[0].pixels) == 4
+    # The queue is nobody's: both can go on.
+    assert webui.draw(seed=3).pixels
+    assert webui.finish(webui.train(person))["state"] == "done"
+
+
 def test_lora_is_usable_at_once(webui: WebUi, trained: str) -> None:
     assert trained in webui.lora_names()
     file = webui.loras / f"{trained}.safetensors"

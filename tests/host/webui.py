@@ -135,6 +135,13 @@ class WebUi:
             time.sleep(0.1)
         raise AssertionError(f"job {job} did not get there: {now}")
 
+    def until_busy(self) -> None:
+        """Wait until the WebUI is making something."""
+        end = time.monotonic() + LONG
+        while not self.get("/sdapi/v1/progress")["state"]["job_count"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     def finish(self, job: str) -> dict[str, Any]:
         """The job when it ended."""
         return self.until(job, lambda _: False)

@@ -49,7 +49,7 @@ def test_everything_is_there_once(page):
     assert {name: count for name, count in found["callbacks"].items() if count} == once
     assert found["scripts"] == [1, 1]
     assert found["tabs"] == [("FaceChain", "facechain")]
-    assert found["settings"] == ["facechain_folder", "facechain_pack"]
+    assert found["settings"] == [f"facechain_{name}" for name in ("folder", "keep_photos", "language", "pack", "preset")]
     assert found["axes"] == 4
     assert f"{BASE}/train" in found["routes"]
 
@@ -175,3 +175,17 @@ def test_what_only_some_work_needs_leaves_the_rest_alone(package, tmp_path):
     assert said["scripts"] == [["facechain"], ["facechain"]]
     failed = said["prepare error"] if package == "insightface" else said["train error"]
     assert package in str(failed), said
+
+
+def test_settings_reach_page_and_api(studio):
+    from facechain_ext.hosts.a1111.extension import languages, wanted_preset
+
+    before = dict(shared.opts.data)
+    assert (wanted_preset(), studio.checkpoint(None).prepare.keep_photos) == ("Balanced", False)
+    shared.opts.data.update(facechain_preset="Fast", facechain_keep_photos=True)
+    assert (wanted_preset(), studio.checkpoint(None).prepare.keep_photos) == ("Fast", True)
+    # What an older release wrote, or a hand.
+    shared.opts.data.update(facechain_preset="Lightning")
+    assert wanted_preset() == "Balanced"
+    shared.opts.data = before
+    assert languages() == ["zh_CN"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import networks
@@ -11,10 +13,15 @@ import torch
 from modules import call_queue, paths_internal, sd_models, shared
 from PIL import Image
 
+from facechain_ext.config import PortraitConfig, TrainConfig
 from facechain_ext.errors import Cancelled, HostError, Paused, TrainingError
 from facechain_ext.hosts.a1111.session import WebuiSession
-from facechain_ext.progress import CancelToken
+from facechain_ext.progress import CancelToken, Stage
+from facechain_ext.services.jobs import JobState
+from facechain_ext.services.requests import PortraitRequest, TrainRequest
+from facechain_ext.ui.panels import progress_panel
 from tests.host.probe import look
+from tests.webui.conftest import QUICK
 
 STEP = 2
 """Of the training, at which those endings come that are asked for."""
@@ -252,3 +259,55 @@ def test_the_finished_lora_is_on_its_card(train, draw):
     # Every one of its layers is found by the WebUI's own naming.
     found = networks.load_network(result.lora.stem, on_disk)
     assert len(found.modules) == len(WebuiSession(sd_models.model_data.sd_model).lora_targets())
+
+
+def taken_by_another():
+    """The queue, held by a thread that is not ours until the event is set."""
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with call_queue.queue_lock:
+            held.set()
+            let_go.wait(60)
+
+    threading.Thread(target=hold, daemon=True).start()
+    assert held.wait(10)
+    return let_go
+
+
+def until(reached):
+    end = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_job_that_waits_for_the_webui_says_so_and_starts_then(studio, person):
+    let_go = taken_by_another()
+    config = TrainConfig(**{**QUICK, "steps": 1, "previews": 0})
+    job = studio.submit_train(TrainRequest(person, config=config))
+    until(lambda: job.progress.stage is Stage.WAITING and job.progress.message)
+    assert "until the WebUI has finished" in progress_panel(job)
+    let_go.set()
+    assert job.wait(120)
+    assert job.state is JobState.DONE, job.error
+
+
+def test_a_waiting_job_hears_cancel_and_leaves_the_queue_to_others(studio, person):
+    let_go = taken_by_another()
+    takes = call_queue.queue_lock.takes
+    for submit in (
+        lambda: studio.submit_train(TrainRequest(person, config=TrainConfig(**QUICK))),
+        lambda: studio.submit_portraits(PortraitRequest(person, with_lora=False, config=PortraitConfig(count=1, steps=1))),
+    ):
+        job = submit()
+        until(lambda job=job: (job.progress.stage is Stage.WAITING and job.progress.message) or not job.active)
+        assert job.active, job.error
+        studio.jobs.cancel(job.id)
+        # The other still holds the queue.
+        assert job.wait(5)
+        assert job.state is JobState.CANCELLED
+    assert call_queue.queue_lock.takes == takes
+    let_go.set()
+    # Those who had stood in line take their turn and give it back.
+    until(lambda: call_queue.queue_lock.takes == takes + 2 and call_queue.queue_lock.owner is None)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,9 +16,11 @@ from facechain_ext.hosts.a1111.sending import TARGETS, build_sending
 from facechain_ext.hosts.a1111.wiring import studio, workspace_root
 from facechain_ext.ui.compat import bind
 from facechain_ext.ui.page import build_tabs
+from facechain_ext.ui.presets import DEFAULT, Preset
 
 log = logging.getLogger(__name__)
 SECTION = ("facechain", "FaceChain")
+AS_WEBUI = "As the WebUI"
 
 
 def register() -> None:
@@ -40,9 +43,31 @@ def add_settings() -> None:
         "facechain_pack": shared.OptionInfo("yunet_sface", "Face models", gr.Dropdown, lambda: {"choices": _packs()}, section=SECTION).info(
             "embeddings of different models are never compared: prepare people again after a change"
         ),
+        "facechain_preset": shared.OptionInfo(
+            DEFAULT, "Preset chosen when the page loads", gr.Radio, {"choices": [p.value for p in Preset]}, section=SECTION
+        ),
+        "facechain_keep_photos": shared.OptionInfo(False, "Keep the photos people upload, not only the face crops", section=SECTION).info(
+            "they can be checked again without an upload then; deleting a person deletes them too. The page and the API can say otherwise"
+        ),
+        "facechain_language": shared.OptionInfo(
+            AS_WEBUI, "Language of FaceChain's pages", gr.Dropdown, {"choices": [AS_WEBUI, *languages()]}, section=SECTION
+        )
+        .info("whatever language the rest of the WebUI is in")
+        .needs_reload_ui(),
     }
     for key, option in options.items():
         shared.opts.add_option(key, option)
+
+
+def languages() -> list[str]:
+    """Those we have translations for beside English."""
+    return sorted(file.stem for file in (Path(__file__).parents[3] / "localizations").glob("*.json"))
+
+
+def wanted_preset() -> str:
+    """The preset of the settings."""
+    chosen = shared.opts.data.get("facechain_preset")
+    return chosen if chosen in {p.value for p in Preset} else DEFAULT
 
 
 def _packs() -> list[str]:
@@ -60,7 +85,7 @@ def make_tab() -> list[tuple[gr.Blocks, str, str]]:
     told, root = shared.cmd_opts.gradio_allowed_path or [], str(studio().workspace.root)
     shared.cmd_opts.gradio_allowed_path = told if root in told else [*told, root]
     with gr.Blocks(analytics_enabled=False) as tab:
-        loads = build_tabs(studio(), TARGETS)
+        loads = build_tabs(studio(), TARGETS, wanted_preset)
         build_sending(studio())
         # A load event of Blocks inside other Blocks never fires; javascript/facechain.js presses this one when the page is ready.
         ready = gr.Button("Refresh", visible=True, elem_id="facechain_refresh")

@@ -9,12 +9,21 @@ from pathlib import Path
 
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import check_trainable, checkpoint_of, family_of, footprint_of, loaded, sidecar_of, unet_of
+from facechain_ext.hosts.a1111.model import (
+    check_trainable,
+    checkpoint_of,
+    family_of,
+    footprint_of,
+    loaded,
+    prepare_settings,
+    sidecar_of,
+    unet_of,
+)
 from facechain_ext.hosts.a1111.sampling import loaded_loras, sample
 from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
 from facechain_ext.hosts.a1111.state import queued, undisturbed
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
-from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
 
 
@@ -31,10 +40,12 @@ class WebuiHost:
         return footprint_of(loaded())
 
     @contextlib.contextmanager
-    def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[WebuiSession]:
+    def open_session(
+        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+    ) -> Iterator[WebuiSession]:
         """See ``TrainHost``; waits in the WebUI's queue."""
         check_trainable(loaded())
-        with queued("FaceChain training"):
+        with queued("FaceChain training", on_progress, cancel):
             # Another user may have switched the checkpoint while we waited.
             model = loaded()
             check_trainable(model)
@@ -51,7 +62,7 @@ class WebuiHost:
         def on_step(step: int, total: int) -> None:
             on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
-        with queued("FaceChain portraits"):
+        with queued("FaceChain portraits", on_progress, cancel):
             model = loaded()
             with undisturbed(model), loaded_loras(model, request.loras, family_of(model)):
                 images = sample(model, request, cancel, on_step)
@@ -85,7 +96,7 @@ class WebuiCheckpoints:
                 f"The WebUI has {name} loaded, not '{choice}'. Choose the checkpoint at the top left of the page, then try again."
             )
         note = sidecar.note or "the checkpoint the WebUI has loaded"
-        return CheckpointChoice(name, Path(model.sd_checkpoint_info.filename), note, True, sidecar.train, sidecar.portrait, sidecar.prepare)
+        return CheckpointChoice(name, Path(model.sd_checkpoint_info.filename), note, True, sidecar.train, sidecar.portrait, prepare_settings(sidecar))
 
     def footprint(self, choice: str | None) -> Footprint:
         """See ``TrainHost.footprint``."""

@@ -3,12 +3,14 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, sd_models
+from modules import devices, sd_models, shared
 
+from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import HostError
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
@@ -58,8 +60,6 @@ def check_trainable(model: Any) -> None:
         raise HostError(
             "The WebUI stores this checkpoint in FP8, which loses what training needs. Switch 'FP8 weight' off in the settings."
         )
-    from modules import shared
-
     if shared.cmd_opts.lowvram:
         raise HostError("The WebUI runs with --lowvram, which keeps only pieces of the model on the GPU. Start it with --medvram to train.")
     inputs = unet_of(model).input_blocks[0][0].weight.shape[1]
@@ -124,6 +124,11 @@ def sidecar_of(model: Any) -> Sidecar:
     """Our settings beside the checkpoint's file, the family's own when there are none."""
     found = read_sidecar(Path(model.sd_checkpoint_info.filename))
     return found if found != Sidecar() else Sidecar(resolution=NATIVE[family_of(model)])
+
+
+def prepare_settings(sidecar: Sidecar) -> PrepareConfig:
+    """How photos become a dataset: what suits the checkpoint, and what the user chose on the settings page."""
+    return dataclasses.replace(sidecar.prepare, keep_photos=bool(shared.opts.data.get("facechain_keep_photos")))
 
 
 def checkpoint_of(model: Any) -> CheckpointInfo:

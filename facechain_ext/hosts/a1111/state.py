@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,20 +15,56 @@ import torch
 from modules import call_queue, processing, shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
 
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
+
+LOOK_S = 0.2
+"""How often a job that waits in the queue looks whether it was cancelled."""
+
 
 @contextlib.contextmanager
-def queued(job: str) -> Iterator[None]:
+def queued(job: str, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Iterator[None]:
     """Wait for our turn in the WebUI's queue, then show ``job`` as the running one.
 
     The lock is not re-entrant (modules/fifo_lock.py): what runs inside must not take it again.
+
+    Raises:
+        Cancelled: when ``cancel`` was called during the wait.
     """
-    with call_queue.queue_lock:
+    _take_turn(on_progress, cancel or CancelToken())
+    try:
         shared.state.begin(job=job)
         shared.state.job_count = 1
         try:
             yield
         finally:
             shared.state.end()
+    finally:
+        call_queue.queue_lock.release()
+
+
+def _take_turn(on_progress: ProgressSink, cancel: CancelToken) -> None:
+    """Take the queue's lock in the order of arrival; a plain ``acquire`` would be deaf to ``cancel``."""
+    if call_queue.queue_lock.acquire(blocking=False):
+        return
+    on_progress(Progress(Stage.WAITING, message="until the WebUI has finished what it is making"))
+    turn, decided, given_up = threading.Event(), threading.Lock(), False
+
+    def wait_in_line() -> None:
+        call_queue.queue_lock.acquire()
+        with decided:
+            if given_up:
+                call_queue.queue_lock.release()
+            else:
+                turn.set()
+
+    threading.Thread(target=wait_in_line, name="facechain-queue", daemon=True).start()
+    while not turn.wait(LOOK_S):
+        if cancel.cancelled:
+            with decided:
+                given_up = not turn.is_set()
+            if given_up:
+                cancel.raise_if_cancelled()
+    on_progress(Progress(Stage.LOAD))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from modules import call_queue
 
 from facechain_ext.errors import HostError, UserInputError
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import family_of, targets_of
+from facechain_ext.hosts.a1111.model import family_of, prepare_settings, targets_of
 from facechain_ext.hosts.a1111.sampling import sample
 from facechain_ext.hosts.a1111.state import queued
 from facechain_ext.hosts.detect import WebUi
@@ -24,7 +24,7 @@ from facechain_ext.hosts.forge.state import loaded_loras, pinned, undisturbed
 from facechain_ext.hosts.forge.weights import BorrowedWeights
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
-from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
 
 
@@ -48,11 +48,13 @@ class ForgeHost:
         return footprint_of(self._engine, chosen(self._engine))
 
     @contextlib.contextmanager
-    def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[ForgeSession]:
+    def open_session(
+        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+    ) -> Iterator[ForgeSession]:
         """See ``TrainHost``; waits in the WebUI's queue."""
         engine = self._engine
         check_kind(chosen(engine))
-        with queued("FaceChain training"):
+        with queued("FaceChain training", on_progress, cancel):
             model = engine.load()
             check_trainable(engine, model)
             with undisturbed(model):
@@ -71,7 +73,7 @@ class ForgeHost:
             on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
         engine = self._engine
-        with queued("FaceChain portraits"):
+        with queued("FaceChain portraits", on_progress, cancel):
             model = engine.load()
             with undisturbed(model), loaded_loras(engine, model, request.loras, family_of(model)), pinned(model):
                 images = sample(model, request, cancel, on_step, pin=False)
@@ -117,7 +119,7 @@ class ForgeCheckpoints:
             )
         sidecar = read_sidecar(file)
         note = sidecar.note or "the checkpoint chosen in the WebUI"
-        return CheckpointChoice(name, file, note, True, sidecar.train, sidecar.portrait, sidecar.prepare)
+        return CheckpointChoice(name, file, note, True, sidecar.train, sidecar.portrait, prepare_settings(sidecar))
 
     def footprint(self, choice: str | None) -> Footprint:
         """See ``TrainHost.footprint``."""

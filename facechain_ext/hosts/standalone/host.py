@@ -22,7 +22,7 @@ from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import text_targets, unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest
-from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
 
 class StandaloneSession:
@@ -104,8 +104,10 @@ class StandaloneHost:
         return footprint(self._file, self._sidecar.resolution, loaded=self._parts is not None)
 
     @contextlib.contextmanager
-    def open_session(self, *, gradient_checkpointing: bool = False) -> Iterator[StandaloneSession]:
-        """See ``TrainHost``."""
+    def open_session(
+        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+    ) -> Iterator[StandaloneSession]:
+        """See ``TrainHost``; nobody else uses the checkpoint, so nothing is waited for."""
         with self._lock:
             parts = self.parts()
             rng = torch.get_rng_state()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,3 +93,51 @@ def test_a_folder_stands_for_the_photos_in_it(empty, photos, tmp_path):
     with pytest.raises(UserInputError):
         empty.prepare(PrepareRequest("Ada", (tmp_path / "nothing",), CONFIG))
     assert empty.person("Ada").photos == 2
+
+
+def test_photos_are_kept_only_when_asked_and_can_be_prepared_again(empty, photos, wall, tmp_path):
+    text = tmp_path / "letter.jpg"
+    text.write_text("Dear Zoë")
+    same = tmp_path / "other" / photos[0].name
+    same.parent.mkdir()
+    same.write_bytes(photos[2].read_bytes())
+    given = (*photos[:2], same, wall, text)
+    folder = empty.workspace.person("Zoë")
+    empty.prepare(PrepareRequest("Zoë", given, CONFIG))
+    assert (folder.photos.exists(), empty.person("Zoë").originals) == (False, 0)
+    with pytest.raises(UserInputError, match="kept"):
+        empty.prepare(PrepareRequest("Zoë", (), CONFIG))
+
+    kept = empty.prepare(PrepareRequest("Zoë", given, replace(CONFIG, keep_photos=True)))
+    # Whatever is a photo, byte for byte, under its own name; a text file is none.
+    stored = {p.name: p.read_bytes() for p in folder.photos.iterdir()}
+    assert sorted(stored.values()) == sorted(p.read_bytes() for p in given[:4])
+    assert stored[photos[0].name] == photos[0].read_bytes()
+    assert empty.person("Zoë").originals == 4
+
+    again = empty.prepare(PrepareRequest("Zoë", (), replace(CONFIG, resolution=64, keep_photos=True)))
+    assert again.dataset is not None
+    assert again.dataset.resolution == 64
+    assert sum(v.accepted for v in again.verdicts) == sum(v.accepted for v in kept.verdicts)
+    assert empty.person("Zoë").originals == 4
+
+    empty.prepare(PrepareRequest("Zoë", (), CONFIG))
+    assert not folder.photos.exists()
+    assert empty.person("Zoë").photos == sum(v.accepted for v in kept.verdicts)
+
+
+def test_photos_kept_before_stay_when_none_of_the_new_can_be_used(empty, photos, wall):
+    keeping = replace(CONFIG, keep_photos=True)
+    empty.prepare(PrepareRequest("Zoë", photos[:2], keeping))
+    before = contents(empty.workspace.root)
+    with pytest.raises(NoUsablePhoto):
+        empty.prepare(PrepareRequest("Zoë", (wall,), CONFIG))
+    assert contents(empty.workspace.root) == before
+
+
+def test_a_deletion_takes_the_kept_photos_too(empty, photos, tmp_path):
+    empty.prepare(PrepareRequest("Zoë", photos[:2], replace(CONFIG, keep_photos=True)))
+    with zipfile.ZipFile(empty.export_person("Zoë", tmp_path / "zoe.zip", photos=True)) as archive:
+        assert len([n for n in archive.namelist() if n.startswith("photos/")]) == 2
+    empty.delete_person("Zoë")
+    assert contents(empty.workspace.root) == {}

@@ -6,7 +6,7 @@ import pytest
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.ports import Estimate
-from facechain_ext.ui.estimates import estimate_line, leaner
+from facechain_ext.ui.estimates import estimate_line
 
 
 def test_time_and_memory_are_said():
@@ -33,14 +33,3 @@ def test_a_guess_is_called_one():
 )
 def test_what_does_not_fit_is_said_with_what_would(instead, said):
     assert said in estimate_line(Estimate(8 * 10**9, 6 * 10**9, 60, True), instead)
-
-
-def test_leaner_ways_become_leaner():
-    ways = leaner(TrainConfig(batch=4, resolution=768))
-    assert [(w.gradient_checkpointing, w.batch, w.resolution) for w in ways] == [
-        (True, 4, 768),
-        (True, 1, 768),
-        (True, 1, 512),
-        (True, 1, 384),
-        (True, 1, 256),
-    ]
