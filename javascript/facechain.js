@@ -98,7 +98,7 @@ facechain.language = {
 
 onUiLoaded(() => {
     facechain.start();
-    facechain.language.start();
+    onOptionsAvailable(() => facechain.language.start());
     gradioApp().addEventListener("click", (event) => {
         const button = event.target.closest("#facechain_root [data-send]");
         if (button) facechain.send(button);
