@@ -100,9 +100,17 @@ class PrepareConfig(Settings):
     """How photos become a dataset."""
 
     resolution: int = field(default=512, metadata=limits(64, 2048, multiple=8))
-    """Side of the square crops, px."""
+    """Side of the crops, px."""
     crop_scale: float = field(default=2.4, metadata=limits(1.2, 6.0))
     """Side of the crop divided by the longest side of the face box; FaceChain uses 3.286."""
+    vary_framing: bool = False
+    """Every second and third photo closer and wider, so that not every portrait is a close-up."""
+    buckets: bool = False
+    """Crops in the shape of their photo (bucketed aspect ratios, about as many pixels) instead of squares."""
+    background: str = field(default="keep", metadata=choices("keep", "blur", "white"))
+    """What becomes of everything behind the person in the crops."""
+    retouch: bool = False
+    """Halve small unevenness of the skin, where the face stays the same by its embedding."""
     trigger: str = "sks"
     """Word that will name the person in prompts."""
     subject: str = "person"

@@ -11,7 +11,9 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 import unicodedata
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from facechain_ext.errors import FileFormatError, StorageError, UserInputError
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
 NAME_LENGTH = 64
+PRIVATE_PREFIX = ".upload-"
+LEFT_BEHIND_S = 24 * 3600
+"""A private folder this old belongs to a process that was killed."""
 DOOMED = ".deleting-"
 """Before the name of a folder that is being deleted."""
 
@@ -303,3 +308,36 @@ def remove_tree(folder: Path) -> int:
     if left:
         raise StorageError(f"{len(left)} files could not be deleted. Close programs that use them and delete again.")
     return count
+
+
+class PrivateFolder:
+    """A folder nobody else may read, gone when ``remove`` is called, when it is forgotten, and when the program ends."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        with storage_errors("the upload"):
+            workspace.root.mkdir(parents=True, exist_ok=True)
+            _sweep(workspace.root)
+            # mkdtemp gives it to this user alone.
+            self.path = Path(tempfile.mkdtemp(prefix=PRIVATE_PREFIX, dir=workspace.root))
+        self._gone = weakref.finalize(self, shutil.rmtree, str(self.path), True)
+
+    def remove(self) -> None:
+        """Delete it with all it holds; the second time does nothing."""
+        self._gone()
+
+
+def _sweep(root: Path) -> None:
+    """Remove what a killed process left."""
+    for old in root.glob(f"{PRIVATE_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > LEFT_BEHIND_S:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def safe_file_name(name: str, number: int) -> str:
+    """The last part of ``name`` with nothing in it that a file system takes for more than a name."""
+    last = re.split(r"[/\\]", name)[-1]
+    clean = re.sub(r"[^\w .()+-]", "_", last).strip(" .")[-60:].strip(" .")
+    if not clean:
+        return f"photo-{number}"
+    return f"_{clean}" if clean.split(".")[0].strip().casefold() in RESERVED else clean

@@ -16,10 +16,11 @@ from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
 from facechain_ext.api.submitting import estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
-from facechain_ext.api.uploads import MB, PrivateFolder, Sent, sent_photos
+from facechain_ext.api.uploads import MB, Sent, sent_photos
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.jobs import JobState
 from facechain_ext.services.studio import Studio
+from facechain_ext.workspace import PrivateFolder
 
 PREFIX = "/facechain/v1"
 PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}

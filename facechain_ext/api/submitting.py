@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from facechain_ext.api.problems import Conflict, NotFound
 from facechain_ext.api.schemas import EstimateBody, EstimateView, PortraitsBody, TrainBody
-from facechain_ext.api.uploads import PrivateFolder, Sent, store
+from facechain_ext.api.uploads import Sent, store
 from facechain_ext.api.views import Prepared
 from facechain_ext.config import Settings
 from facechain_ext.errors import UserInputError
@@ -16,6 +16,7 @@ from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import CheckpointChoice, Person, PortraitRequest, PrepareRequest, TrainRequest
 from facechain_ext.services.studio import Studio
 from facechain_ext.styles.catalog import find_style
+from facechain_ext.workspace import PrivateFolder
 
 S = TypeVar("S", bound=Settings)
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
-import re
-import shutil
-import tempfile
-import time
-import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +17,8 @@ from starlette.datastructures import FormData, UploadFile
 from facechain_ext.api.problems import TooLarge, limited, sentences
 from facechain_ext.api.schemas import PhotoBody, PrepareBody
 from facechain_ext.errors import FileFormatError, UserInputError
-from facechain_ext.workspace import RESERVED, Workspace, storage_errors
+from facechain_ext.workspace import PrivateFolder, safe_file_name, storage_errors
 
-PREFIX = ".upload-"
-LEFT_BEHIND_S = 24 * 3600
-"""A private folder this old belongs to a process that was killed."""
 MB = 1 << 20
 
 
@@ -43,30 +34,6 @@ class UploadLimits:
 
 
 LIMITS = UploadLimits()
-
-
-class PrivateFolder:
-    """A folder nobody else may read, gone when ``remove`` is called, when it is forgotten, and when the program ends."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        with storage_errors("the upload"):
-            workspace.root.mkdir(parents=True, exist_ok=True)
-            _sweep(workspace.root)
-            # mkdtemp gives it to this user alone.
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=workspace.root))
-        self._gone = weakref.finalize(self, shutil.rmtree, str(self.path), True)
-
-    def remove(self) -> None:
-        """Delete it with all it holds; the second time does nothing."""
-        self._gone()
-
-
-def _sweep(root: Path) -> None:
-    """Remove what a killed process left."""
-    for old in root.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > LEFT_BEHIND_S:
-                shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -164,7 +131,7 @@ def store(photos: Sequence[tuple[str, BinaryIO | bytes]], folder: PrivateFolder)
     with storage_errors("the upload"):
         for number, (name, source) in enumerate(photos, start=1):
             # A folder each: photos of two phones share their names, and verdicts show the names.
-            file = folder.path / f"{number:04d}" / safe_name(name, number)
+            file = folder.path / f"{number:04d}" / safe_file_name(name, number)
             file.parent.mkdir()
             _write(file, source)
             files.append(file)
@@ -187,12 +154,3 @@ def _pieces(source: BinaryIO | bytes) -> Iterator[bytes]:
         return
     while piece := source.read(MB):
         yield piece
-
-
-def safe_name(name: str, number: int) -> str:
-    """The last part of ``name`` with nothing in it that a file system takes for more than a name."""
-    last = re.split(r"[/\\]", name)[-1]
-    clean = re.sub(r"[^\w .()+-]", "_", last).strip(" .")[-60:].strip(" .")
-    if not clean:
-        return f"photo-{number}"
-    return f"_{clean}" if clean.split(".")[0].strip().casefold() in RESERVED else clean

@@ -2,7 +2,9 @@
 
 001.png, 002.png …        crops, RGB, no metadata
 001.txt …                 captions; the user may edit them
-masks/001.png …           soft masks under the crops' names (kohya's masked loss: conditioning_data_dir)
+masks/001.png …           soft masks of the face under the crops' names (kohya's masked loss: conditioning_data_dir)
+heads/001.png …           of the head with its hair
+figures/001.png …         of the whole person
 manifest.json             everything else; sources only by their hash, no names of files
 """
 
@@ -21,7 +23,7 @@ from facechain_ext.faces.types import SCHEMA, Dataset, Embedding, PhotoVerdict, 
 from facechain_ext.workspace import read_json, replaced_folder, write_json
 
 MANIFEST = "manifest.json"
-MASKS = "masks"
+MASKS, HEADS, FIGURES = "masks", "heads", "figures"
 MAX_PHOTOS = 1000
 MAX_CAPTION = 4000
 NAME = re.compile(r"[0-9]{3,4}")
@@ -36,11 +38,13 @@ def write_dataset(folder: Path, dataset: Dataset, verdicts: Sequence[PhotoVerdic
         StorageError: when the disk is full or the folder cannot be written.
     """
     with replaced_folder(folder, "the dataset") as fresh:
-        (fresh / MASKS).mkdir()
+        for part in (MASKS, HEADS, FIGURES):
+            (fresh / part).mkdir()
         for number, photo in enumerate(dataset.photos, start=1):
             name = f"{number:03d}"
             _save_png(fresh / f"{name}.png", photo.image)
-            _save_png(fresh / MASKS / f"{name}.png", photo.mask)
+            for part, mask in ((MASKS, photo.mask), (HEADS, photo.head), (FIGURES, photo.figure)):
+                _save_png(fresh / part / f"{name}.png", mask)
             (fresh / f"{name}.txt").write_text(photo.caption + "\n", encoding="utf-8")
         write_json(fresh / MANIFEST, _manifest(dataset, verdicts), "the dataset")
 
@@ -80,6 +84,7 @@ def _manifest(dataset: Dataset, verdicts: Sequence[PhotoVerdict]) -> dict[str, A
     photos = [
         {
             "name": f"{number:03d}",
+            "size": [photo.image.shape[1], photo.image.shape[0]],
             "source_sha256": photo.source_sha256,
             "quality": round(photo.quality, 4),
             "embedding": [float(v) for v in photo.embedding],
@@ -123,9 +128,15 @@ def _read_photo(folder: Path, entry: Any, resolution: int, dimension: int) -> Pr
     quality = entry.get("quality")
     if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 <= quality <= 1:
         raise _damaged("quality")
+    size = _size(entry.get("size", [resolution, resolution]))
+    mask = _pixels(folder / MASKS / f"{name}.png", "L", size)
+    # Datasets of schema 1 have the face's mask only.
+    head, figure = (_pixels(folder / part / f"{name}.png", "L", size) if "size" in entry else mask for part in (HEADS, FIGURES))
     return PreparedPhoto(
-        image=_pixels(folder / f"{name}.png", "RGB", resolution),
-        mask=_pixels(folder / MASKS / f"{name}.png", "L", resolution),
+        image=_pixels(folder / f"{name}.png", "RGB", size),
+        mask=mask,
+        head=head,
+        figure=figure,
         caption=_caption(folder / f"{name}.txt"),
         source_sha256=_hash(entry, "source_sha256"),
         embedding=_embedding(entry.get("embedding"), dimension),
@@ -153,14 +164,21 @@ def _plain_file(file: Path) -> bytes:
         raise FileFormatError(f"{file.name} of the dataset cannot be read. {AGAIN}") from error
 
 
-def _pixels(file: Path, mode: str, resolution: int) -> np.ndarray:
+def _size(value: Any) -> tuple[int, int]:
+    whole = isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    if not whole or not all(8 <= v <= 4096 for v in value):
+        raise _damaged("size")
+    return value[0], value[1]
+
+
+def _pixels(file: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     import PIL.Image
 
     data = _plain_file(file)
     try:
         with PIL.Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            if picture.size != (resolution, resolution) or picture.mode != mode:
-                raise FileFormatError(f"{file.name} of the dataset is not a {resolution} px {mode} picture. {AGAIN}")
+            if picture.size != size or picture.mode != mode:
+                raise FileFormatError(f"{file.name} of the dataset is not a {mode} picture of {size[0]} x {size[1]} px. {AGAIN}")
             return np.array(picture, np.uint8)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise FileFormatError(f"{file.name} of the dataset is damaged. {AGAIN}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ def mean_embedding(embeddings: Sequence[Embedding]) -> Embedding:
     return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
 
-def choose(photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[float]], threshold: float) -> Choice:
+def choose(photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[float]], threshold: float, *, fixed: Mapping[int, int] | None = None) -> Choice:
     """Find the person most photos show and pick that person's face in each.
 
     The face that is like one in most other photos is the seed; its photos' mean then decides about every photo, twice, so
@@ -59,7 +59,7 @@ def choose(photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[flo
     """
     if not photos:
         return Choice((), ())
-    seed = _seed(photos, weights, threshold)
+    seed = mean_embedding([photos[i][k] for i, k in fixed.items()]) if fixed else _seed(photos, weights, threshold)
     template = seed
     for _ in range(2):
         picked = [_best(faces, template) for faces in photos]

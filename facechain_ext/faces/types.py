@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had square crops and no masks of head and person."""
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -62,6 +64,22 @@ class Reason(str, enum.Enum):
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near-duplicate"
     TOO_MANY = "too-many"
+    LEFT_OUT = "left-out"
+    CHOSEN = "chosen"
+    RETOUCHED = "retouched"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSeen:
+    """A face of a photo, to be shown and chosen."""
+
+    box: tuple[float, float, float, float]
+    """x0 y0 x1 y1 in shares 0..1 of the upright photo."""
+    place: str
+    """Where it is: "on the left", "in the middle" or "on the right"."""
+    likeness: float | None = None
+    """To the person of the other photos, -1..1."""
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,19 @@ class PhotoVerdict:
     """0..1, higher is better."""
     similarity: float | None = None
     """Likeness to the rest of the set, -1..1."""
+    faces: tuple[FaceSeen, ...] = ()
+    """Those that could be the person's, the largest first."""
+    caption: str = ""
+    """Of an accepted photo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the user decided about photos, by their place in the set from 0."""
+
+    faces: Mapping[int, int | None] = field(default_factory=dict)
+    """The face that is the person's, whatever the verdict; None leaves the photo out."""
+    captions: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,9 +115,13 @@ class PreparedPhoto:
     """One accepted photo, cropped."""
 
     image: Image
-    """(R, R, 3)."""
+    """(h, w, 3); square, or in the shape of a bucket."""
     mask: Mask
-    """(R, R) 0..255, soft; 255 is face."""
+    """(h, w) 0..255, soft; 255 is face."""
+    head: Mask
+    """(h, w), likewise: face and hair."""
+    figure: Mask
+    """(h, w), likewise: the whole person."""
     caption: str
     source_sha256: str
     embedding: Embedding
@@ -102,7 +137,7 @@ class Dataset:
     trigger: str
     subject: str
     resolution: int
-    """Side of the crops, px."""
+    """Side of the crops, px; those that are not square have about as many pixels."""
     photos: tuple[PreparedPhoto, ...]
     pack: str
     """Name of the face model pack the embeddings come from; those of other packs are never compared with them."""
@@ -127,3 +162,5 @@ class Preparation:
     """Sentences about the set as a whole."""
     sources: tuple[Path, ...] = field(default=())
     """Parallel to ``verdicts``; kept in memory only."""
+    thumbnails: tuple[bytes | None, ...] = field(default=())
+    """Parallel to ``verdicts``: small upright JPEGs, None for what could not be read; kept in memory only."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from facechain_ext.errors import UserInputError
+from facechain_ext.errors import FileFormatError, UserInputError
+from facechain_ext.faces.archives import is_zip, unpack
 from facechain_ext.faces.dataset import write_dataset
-from facechain_ext.faces.prepare import prepare
+from facechain_ext.faces.prepare import Draft, judge, look
 from facechain_ext.faces.reading import expand
-from facechain_ext.faces.types import Preparation, Reason
+from facechain_ext.faces.types import Decisions, Preparation, Reason
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink
 from facechain_ext.services.people import kept_photos, read_card, write_card
 from facechain_ext.services.requests import PrepareRequest
-from facechain_ext.workspace import PersonFolder, Workspace, remove_tree, replaced_folder
+from facechain_ext.workspace import PersonFolder, PrivateFolder, Workspace, remove_tree, replaced_folder, storage_errors
 
+DRAFTS_KEPT = 3
+"""People whose last check can still be decided otherwise; each takes some megabytes."""
 NO_PHOTO = {Reason.UNREADABLE, Reason.TOO_LARGE, Reason.DUPLICATE}
 
 
@@ -33,7 +39,12 @@ class NoUsablePhoto(UserInputError):
 
 
 def prepare_person(
-    request: PrepareRequest, workspace: Workspace, analyzer: FaceAnalyzer, on_progress: ProgressSink, cancel: CancelToken
+    request: PrepareRequest,
+    workspace: Workspace,
+    analyzer: FaceAnalyzer,
+    drafts: Drafts,
+    on_progress: ProgressSink,
+    cancel: CancelToken,
 ) -> Preparation:
     """Prepare ``request.sources``, files or folders, or else the photos kept of the person; on any error the earlier dataset stays.
 
@@ -42,21 +53,106 @@ def prepare_person(
     """
     folder = workspace.person(request.person)
     card = read_card(folder)
-    sources = expand(request.sources) if request.sources else kept_photos(folder)
-    if not sources:
+    given = expand(request.sources) if request.sources else kept_photos(folder)
+    if not given:
         raise UserInputError(f"No photos of '{folder.name}' are kept here. Add some.")
-    result = prepare(sources, folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel)
-    if result.dataset is None:
-        raise NoUsablePhoto(result)
-    cancel.raise_if_cancelled()
-    if request.config.keep_photos and request.sources:
-        _keep(folder, result)
+    with _unpacked(given, workspace) as (sources, problems):
+        draft = look(sources, folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel, problems=problems)
+        result = judge(draft, analyzer)
+        drafts.keep(draft)
+        if result.dataset is None:
+            raise NoUsablePhoto(result)
+        cancel.raise_if_cancelled()
+        if request.config.keep_photos and request.sources:
+            _keep(folder, result)
     write_dataset(folder.dataset, result.dataset, result.verdicts)
     if not request.config.keep_photos:
         remove_tree(folder.photos)
     card.update(trigger=request.config.trigger, subject=request.config.subject)
     write_card(folder, card)
     return result
+
+
+def decide_person(name: str, decisions: Decisions, workspace: Workspace, analyzer: FaceAnalyzer, drafts: Drafts) -> Preparation:
+    """Judge ``name``'s photos of the last check again with the user's ``decisions``, all of them, and replace the dataset.
+
+    Raises:
+        UserInputError: when that check is too long ago, for a photo or face it did not see, or ``NoUsablePhoto``.
+    """
+    folder = workspace.person(name)
+    draft = drafts.of(folder.name)
+    for index in {*decisions.faces, *decisions.captions}:
+        faces = len(draft.seen[index].candidates) if 0 <= index < len(draft.seen) else 0
+        wanted = decisions.faces.get(index)
+        if faces == 0 or (wanted is not None and not 0 <= wanted < faces):
+            raise UserInputError(f"Photo {index + 1} of the last check has {faces} faces to choose from. Look at its verdict again.")
+    result = judge(draft, analyzer, decisions)
+    if result.dataset is None:
+        raise NoUsablePhoto(result)
+    write_dataset(folder.dataset, result.dataset, result.verdicts)
+    if not folder.card.exists():
+        write_card(folder, read_card(folder) | {"trigger": draft.config.trigger, "subject": draft.config.subject})
+    return result
+
+
+class Drafts:
+    """What was seen in the photos of the last few checks, by person: memory only, so that decisions need no second upload."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[str, Draft] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, draft: Draft) -> None:
+        """Remember ``draft``; the oldest of more than ``DRAFTS_KEPT`` people is forgotten."""
+        with self._lock:
+            self._drafts.pop(draft.person, None)
+            self._drafts[draft.person] = draft
+            for old in list(self._drafts)[:-DRAFTS_KEPT]:
+                del self._drafts[old]
+
+    def of(self, person: str) -> Draft:
+        """The draft of ``person``.
+
+        Raises:
+            UserInputError: when there is none.
+        """
+        with self._lock:
+            if person not in self._drafts:
+                raise UserInputError(f"The photos of '{person}' were checked too long ago to change a decision. Check them again.")
+            return self._drafts[person]
+
+    def forget(self, person: str) -> None:
+        """Drop what was seen of ``person``."""
+        with self._lock:
+            self._drafts.pop(person, None)
+
+
+@contextlib.contextmanager
+def _unpacked(given: Sequence[Path], workspace: Workspace) -> Iterator[tuple[list[Path], dict[Path, str]]]:
+    """``given`` with the photos of its zip files in their place, and what is wrong with those that cannot be unpacked."""
+    archives = [file for file in given if is_zip(file)]
+    if not archives:
+        yield list(given), {}
+        return
+    folder = PrivateFolder(workspace)
+    try:
+        sources: list[Path] = []
+        problems: dict[Path, str] = {}
+        for file in given:
+            if file not in archives:
+                sources.append(file)
+                continue
+            try:
+                with storage_errors("the photos"):
+                    sources += unpack(file, folder.path / f"zip-{len(sources)}")
+            except FileFormatError as error:
+                sources.append(file)
+                problems[file] = str(error)
+        yield sources, problems
+    finally:
+        folder.remove()
+        with contextlib.suppress(OSError):
+            workspace.root.rmdir()  # only when it was made for this
 
 
 def _keep(folder: PersonFolder, result: Preparation) -> None:

@@ -24,7 +24,8 @@ from facechain_ext.services.requests import (
 from facechain_ext.workspace import Workspace
 
 if TYPE_CHECKING:
-    from facechain_ext.faces.types import Preparation
+    from facechain_ext.faces.types import Decisions, Preparation
+    from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.styles.catalog import Style
 
 
@@ -68,6 +69,7 @@ class Studio:
         self.workspace = workspace
         self._shelf = shelf
         self.jobs = JobRunner()
+        self._drafts: Drafts | None = None
         self._analyzer = analyzer
         self._checkpoints = checkpoints
 
@@ -113,7 +115,22 @@ class Studio:
         """
         from facechain_ext.services.prepare_person import prepare_person
 
-        return prepare_person(request, self.workspace, self.analyzer, on_progress, cancel or CancelToken())
+        return prepare_person(request, self.workspace, self.analyzer, self.drafts, on_progress, cancel or CancelToken())
+
+    @property
+    def drafts(self) -> Drafts:
+        """What was seen in the photos of the last checks."""
+        if self._drafts is None:
+            from facechain_ext.services.prepare_person import Drafts
+
+            self._drafts = Drafts()
+        return self._drafts
+
+    def decide(self, person: str, decisions: Decisions) -> Preparation:
+        """Judge the photos of ``person``'s last check again, with the user's ``decisions`` before every rule."""
+        from facechain_ext.services.prepare_person import decide_person
+
+        return decide_person(person, decisions, self.workspace, self.analyzer, self.drafts)
 
     def train(self, request: TrainRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> TrainResult:
         """Train a face LoRA from the person's dataset; the earlier LoRA stays until the new one is complete."""
@@ -188,6 +205,7 @@ class Studio:
         if busy is not None:
             raise UserInputError(f"A {busy.kind} job of '{folder.name}' is under way. Cancel it, then delete.")
         self.jobs.forget(folder.name)
+        self.drafts.forget(folder.name)
         return delete_person(self.workspace, name)
 
     def export_person(self, name: str, target: Path, *, photos: bool = False) -> Path:

@@ -22,6 +22,7 @@ from PIL import Image
 from facechain_ext.api import uploads
 from facechain_ext.errors import HostError
 from facechain_ext.progress import CancelToken, ProgressSink
+from facechain_ext.workspace import PRIVATE_PREFIX
 from tests.api.conftest import BASE, Door
 
 PERSON = "Zoë Ångström"
@@ -91,7 +92,7 @@ def test_from_photos_to_portraits_and_gone_again(door: Door, photos: Photos, no_
     assert prepared["state"] == "done"
     assert prepared["result"]["accepted"] == 5
     assert [v["file"] for v in prepared["result"]["photos"]] == [name for name, _ in photos]
-    assert not [name for name in door.contents() if name.startswith(uploads.PREFIX)]
+    assert not [name for name in door.contents() if name.startswith(PRIVATE_PREFIX)]
 
     job = door.finished(door.client.post(f"{BASE}/train", json={"person": PERSON, "settings": TRAIN}))
     assert (job["state"], job["step"], job["error"]) == ("done", 1, None)
@@ -158,7 +159,7 @@ def test_an_upload_that_never_began_leaves_nothing(door: Door, held: Callable[..
     waiting = door.client.post(f"{BASE}/prepare", data={"person": "Ada"}, files=form(photos)).json()["job_id"]
     assert door.get(f"/jobs/{waiting}")["ahead"] == 1
     assert door.get("/health") == {**door.get("/health"), "status": "ok", "running": running, "waiting": 1}
-    private = next(door.root.glob(f"{uploads.PREFIX}*"))
+    private = next(door.root.glob(f"{PRIVATE_PREFIX}*"))
     assert os.name == "nt" or private.stat().st_mode & 0o77 == 0
     answer = door.client.delete(f"{BASE}/jobs/{waiting}")
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
@@ -166,7 +167,7 @@ def test_an_upload_that_never_began_leaves_nothing(door: Door, held: Callable[..
 
 
 def test_what_a_killed_process_left_goes_with_the_next_upload(door: Door, photos: Photos):
-    left = door.root / f"{uploads.PREFIX}dead"
+    left = door.root / f"{PRIVATE_PREFIX}dead"
     left.mkdir(parents=True)
     (left / "face.jpg").write_bytes(b"x")
     os.utime(left, (1, 1))
