@@ -38,13 +38,13 @@ def write_dataset(folder: Path, dataset: Dataset, verdicts: Sequence[PhotoVerdic
         StorageError: when the disk is full or the folder cannot be written.
     """
     with replaced_folder(folder, "the dataset") as fresh:
-        for part in (MASKS, HEADS, FIGURES):
-            (fresh / part).mkdir()
         for number, photo in enumerate(dataset.photos, start=1):
             name = f"{number:03d}"
             _save_png(fresh / f"{name}.png", photo.image)
             for part, mask in ((MASKS, photo.mask), (HEADS, photo.head), (FIGURES, photo.figure)):
-                _save_png(fresh / part / f"{name}.png", mask)
+                if mask is not None:
+                    (fresh / part).mkdir(exist_ok=True)
+                    _save_png(fresh / part / f"{name}.png", mask)
             (fresh / f"{name}.txt").write_text(photo.caption + "\n", encoding="utf-8")
         write_json(fresh / MANIFEST, _manifest(dataset, verdicts), "the dataset")
 
@@ -84,6 +84,7 @@ def _manifest(dataset: Dataset, verdicts: Sequence[PhotoVerdict]) -> dict[str, A
     photos = [
         {
             "name": f"{number:03d}",
+            "masks": [part for part, mask in ((HEADS, photo.head), (FIGURES, photo.figure)) if mask is not None],
             "size": [photo.image.shape[1], photo.image.shape[0]],
             "source_sha256": photo.source_sha256,
             "quality": round(photo.quality, 4),
@@ -129,12 +130,13 @@ def _read_photo(folder: Path, entry: Any, resolution: int, dimension: int) -> Pr
     if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 <= quality <= 1:
         raise _damaged("quality")
     size = _size(entry.get("size", [resolution, resolution]))
-    mask = _pixels(folder / MASKS / f"{name}.png", "L", size)
-    # Datasets of schema 1 have the face's mask only.
-    head, figure = (_pixels(folder / part / f"{name}.png", "L", size) if "size" in entry else mask for part in (HEADS, FIGURES))
+    more = entry.get("masks", [])
+    if not isinstance(more, list) or not set(map(str, more)) <= {HEADS, FIGURES}:
+        raise _damaged("masks")
+    head, figure = (_pixels(folder / part / f"{name}.png", "L", size) if part in more else None for part in (HEADS, FIGURES))
     return PreparedPhoto(
         image=_pixels(folder / f"{name}.png", "RGB", size),
-        mask=mask,
+        mask=_pixels(folder / MASKS / f"{name}.png", "L", size),
         head=head,
         figure=figure,
         caption=_caption(folder / f"{name}.txt"),

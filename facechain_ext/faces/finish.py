@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ def with_background(crop: Image, person: Mask, kind: str) -> Image:
     """
     if kind == "keep":
         return crop
-    share = (person.astype(np.float32) / 255)[..., None]
+    share = np.asarray(person[..., None], np.float32) / np.float32(255)
     if kind == "white":
         behind = np.full(crop.shape, 255, np.float32)
     elif kind == "blur":
@@ -37,7 +39,7 @@ def with_background(crop: Image, person: Mask, kind: str) -> Image:
     return np.rint(crop * share + behind * (1 - share)).astype(np.uint8)
 
 
-def _behind(crop: Image, share: NDArray[np.float32]) -> NDArray[np.float32]:
+def _behind(crop: Image, share: NDArray[Any]) -> NDArray[Any]:
     """The background blurred without the person's colours bleeding into it."""
     deviation = max(1.0, crop.shape[1] * BLUR)
     free = 1 - share

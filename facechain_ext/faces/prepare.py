@@ -192,7 +192,8 @@ def _stranger(seen: Seen, likeness: float | None) -> PhotoVerdict:
         reasons = (Reason.SEVERAL_PEOPLE, Reason.DIFFERENT_PERSON)
         return PhotoVerdict(seen.file, False, reasons, (text, text), quality, likeness, faces)
     # A blurred or dark face looks like nobody: what is wrong with the photo is truer than "somebody else".
-    wrong = faults(seen.candidates[0].measures)
+    only = max(seen.candidates, key=lambda c: c.quality)
+    wrong = faults(only.measures)
     if wrong:
         return PhotoVerdict(seen.file, False, tuple(r for r, _ in wrong), tuple(t for _, t in wrong), quality, likeness, faces)
     text = "This face is not the person of the other photos. Leave it out, or prepare this person under another name."
@@ -244,7 +245,7 @@ def _prepared(pick: _Pick, words: str, analyzer: FaceAnalyzer, config: PrepareCo
     image, kept = _retouched(image, found, analyzer) if config.retouch else (image, False)
     image = with_background(image, figure, config.background)
     head = head_mask(found.face, found.frame, figure)
-    return PreparedPhoto(image, face, head, figure, words, pick.seen.sha256, found.embedding, found.quality), kept
+    return PreparedPhoto(image, face, words, pick.seen.sha256, found.embedding, found.quality, head, figure), kept
 
 
 def _retouched(image: Image, found: Candidate, analyzer: FaceAnalyzer) -> tuple[Image, bool]:

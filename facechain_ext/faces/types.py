@@ -118,15 +118,15 @@ class PreparedPhoto:
     """(h, w, 3); square, or in the shape of a bucket."""
     mask: Mask
     """(h, w) 0..255, soft; 255 is face."""
-    head: Mask
-    """(h, w), likewise: face and hair."""
-    figure: Mask
-    """(h, w), likewise: the whole person."""
     caption: str
     source_sha256: str
     embedding: Embedding
     quality: float
     """0..1."""
+    head: Mask | None = None
+    """(h, w) 0..255, soft: face and hair; None in datasets of schema 1."""
+    figure: Mask | None = None
+    """(h, w), likewise: the whole person."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

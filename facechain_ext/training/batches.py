@@ -5,9 +5,11 @@ Nothing has to be stored to resume: step 812 draws the same numbers whether or n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-EPOCH_STREAM, STEP_STREAM = 1, 2
+EPOCH_STREAM, STEP_STREAM, BUCKET_STREAM = 1, 2, 3
 
 
 def stream(seed: int, kind: int, index: int) -> torch.Generator:
@@ -26,6 +28,23 @@ def photo_indices(seed: int, step: int, batch: int, photos: int) -> list[int]:
         order = torch.randperm(photos, generator=stream(seed, EPOCH_STREAM, epoch))
         indices.append(int(order[place]))
     return indices
+
+
+def bucket_indices(seed: int, step: int, batch: int, buckets: Sequence[Sequence[int]]) -> list[int]:
+    """Photos of step ``step``, all of one bucket (photos of one shape), as often as the bucket has photos.
+
+    With one bucket the same as ``photo_indices``.
+    """
+    if len(buckets) == 1:
+        return [buckets[0][i] for i in photo_indices(seed, step, batch, len(buckets[0]))]
+    # One ticket a photo decides whose turn it is; the bucket's photos then follow a permutation of their own.
+    tickets = [b for b, photos in enumerate(buckets) for _ in photos]
+    epoch, place = divmod(step, len(tickets))
+    order = torch.randperm(len(tickets), generator=stream(seed, EPOCH_STREAM, epoch))
+    photos = buckets[tickets[int(order[place])]]
+    draw = stream(seed, BUCKET_STREAM, step)
+    rounds = [torch.randperm(len(photos), generator=draw) for _ in range(-(-batch // len(photos)))]
+    return [photos[int(i)] for i in torch.cat(rounds)[:batch]]
 
 
 def step_stream(seed: int, step: int) -> torch.Generator:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 
+from facechain_ext.faces.geometry import buckets
 from facechain_ext.faces.types import Dataset, Image, Mask
 from facechain_ext.ports import Conditioning, TrainSession
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
@@ -15,14 +17,17 @@ from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingCache:
-    """What a step needs of N photos; V is 2 with mirrored copies, else 1. All on the session's device."""
+    """What a step needs of N photos; V is 2 with mirrored copies, else 1. All on the session's device.
 
-    mean: torch.Tensor
-    """(V, N, 4, h, w) float32: mean of the scaled latents."""
-    std: torch.Tensor
-    """(V, N, 4, h, w)."""
-    masks: torch.Tensor
-    """(V, N, 1, h, w) in [0, 1]."""
+    Photos of one shape (h, w) are a bucket; a step takes its batch from one of them.
+    """
+
+    mean: tuple[torch.Tensor, ...]
+    """N tensors (V, 4, h, w) float32: mean of the scaled latents."""
+    std: tuple[torch.Tensor, ...]
+    """N tensors (V, 4, h, w)."""
+    masks: tuple[torch.Tensor, ...]
+    """N tensors (V, 1, h, w) in [0, 1]."""
     captions: Conditioning
     """One row a photo."""
     empty: Conditioning
@@ -31,19 +36,48 @@ class TrainingCache:
     @property
     def photos(self) -> int:
         """N."""
-        return self.mean.shape[1]
+        return len(self.mean)
+
+    @property
+    def views(self) -> int:
+        """V."""
+        return self.mean[0].shape[0]
+
+    @property
+    def buckets(self) -> list[list[int]]:
+        """Photos of each shape, in the order in which the shapes come first."""
+        found: dict[torch.Size, list[int]] = {}
+        for i, mean in enumerate(self.mean):
+            found.setdefault(mean.shape, []).append(i)
+        return list(found.values())
 
 
-def resized(image: Image | Mask, side: int) -> Image | Mask:
-    """``image`` (R, R[, 3]) at ``side`` px: area averaging when shrinking, cubic when growing."""
-    if image.shape[0] == side:
+def training_size(image: Image, resolution: int) -> tuple[int, int]:
+    """Width and height px at which ``image`` (h, w, 3) is trained: square ones at ``resolution``, others in the bucket of their shape."""
+    height, width = image.shape[:2]
+    if height == width:
+        return resolution, resolution
+    return min(buckets(resolution), key=lambda size: abs(math.log(size[1] * width / (size[0] * height))))
+
+
+def resized(image: Image | Mask, size: tuple[int, int]) -> Image | Mask:
+    """``image`` (h, w[, 3]) at ``size`` (width, height) px: area averaging when shrinking, cubic when growing.
+
+    Never stretched: what a bucket of another shape has no room for is cut off evenly on both sides.
+    """
+    width, height = size
+    if image.shape[:2] == (height, width):
         return image
-    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
+    wide = min(image.shape[1], max(1, round(image.shape[0] * width / height)))
+    high = min(image.shape[0], max(1, round(image.shape[1] * height / width)))
+    left, top = (image.shape[1] - wide) // 2, (image.shape[0] - high) // 2
+    part = image[top : top + high, left : left + wide]
+    method = cv2.INTER_AREA if width < wide else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, size, interpolation=method), np.uint8)
 
 
 def pixels(image: Image) -> torch.Tensor:
-    """(R, R, 3) uint8 -> (1, 3, R, R) float32 in [-1, 1]."""
+    """(h, w, 3) uint8 -> (1, 3, h, w) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div(127.5).sub(1)[None]
 
 
@@ -52,12 +86,15 @@ def build_cache(
 ) -> TrainingCache:
     """Encode every photo at ``resolution`` px (and mirrored when ``flip``) and every caption."""
     views = (False, True) if flip else (False,)
-    means, stds, masks = [], [], []
+    means: list[torch.Tensor] = []
+    stds: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
     total = len(views) * len(dataset.photos)
     for mirrored in views:
         for photo in dataset.photos:
             cancel.raise_if_cancelled()
-            image, mask = resized(photo.image, resolution), resized(photo.mask, resolution // 8)
+            width, height = training_size(photo.image, resolution)
+            image, mask = resized(photo.image, (width, height)), resized(photo.mask, (width // 8, height // 8))
             if mirrored:
                 image, mask = image[:, ::-1], mask[:, ::-1]
             mean, std = session.encode_images(pixels(image))
@@ -66,14 +103,14 @@ def build_cache(
             masks.append(torch.from_numpy(np.ascontiguousarray(mask)).float().div(255)[None, None])
             on_progress(Progress(Stage.CACHE, len(means), total, "Encoding photos"))
 
-    def stacked(parts: list[torch.Tensor]) -> torch.Tensor:
-        joined = torch.cat(parts).to(session.device)
-        return joined.view(len(views), len(dataset.photos), *joined.shape[1:])
+    def by_photo(parts: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        count = len(dataset.photos)
+        return tuple(torch.cat(parts[i::count]).to(session.device) for i in range(count))
 
     return TrainingCache(
-        stacked(means),
-        stacked(stds),
-        stacked(masks),
+        by_photo(means),
+        by_photo(stds),
+        by_photo(masks),
         session.encode_prompts([p.caption for p in dataset.photos]),
         session.encode_prompts([""]),
     )

@@ -19,7 +19,7 @@ from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.lora.network import AdapterState, InjectedLora, inject
 from facechain_ext.ports import SamplingRequest, TrainSession
 from facechain_ext.progress import CancelToken, Eta, LossPoint, Progress, ProgressSink, Stage
-from facechain_ext.training.batches import photo_indices, step_stream, stratified_timesteps
+from facechain_ext.training.batches import bucket_indices, step_stream, stratified_timesteps
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.memory import allocator_errors
@@ -217,11 +217,11 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
 def _loss(run: _Run, cache: TrainingCache, snr: torch.Tensor) -> torch.Tensor:
     config, session = run.config, run.session
     draw = step_stream(config.seed, run.step)
-    photos = photo_indices(config.seed, run.step, config.batch, cache.photos)
-    views = torch.randint(cache.mean.shape[0], (config.batch,), generator=draw)
+    photos = bucket_indices(config.seed, run.step, config.batch, cache.buckets)
+    views = torch.randint(cache.views, (config.batch,), generator=draw).tolist()
     dropped = (torch.rand(config.batch, generator=draw) < config.caption_dropout).tolist()
     timesteps = stratified_timesteps(config.batch, len(session.alphas_cumprod), draw)
-    mean, std, mask = cache.mean[views, photos], cache.std[views, photos], cache.masks[views, photos]
+    mean, std, mask = (torch.stack([of[i][v] for i, v in zip(photos, views, strict=True)]) for of in (cache.mean, cache.std, cache.masks))
     latents = mean + std * torch.randn(mean.shape, generator=draw).to(mean)
     noise = torch.randn(mean.shape, generator=draw).to(mean)
     timesteps = timesteps.to(session.device)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.training.batches import photo_indices, step_stream, stratified_timesteps
+from facechain_ext.training.batches import bucket_indices, photo_indices, step_stream, stratified_timesteps
 from facechain_ext.training.optim import learning_rate
 
 
@@ -19,6 +19,26 @@ def test_every_epoch_shows_every_photo_once(seed, photos, batch):
     shown = [i for step in range(3 * photos) for i in photo_indices(seed, step, batch, photos)]
     for epoch in range(len(shown) // photos):
         assert sorted(shown[epoch * photos : (epoch + 1) * photos]) == list(range(photos))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.integers(1, 5))
+def test_a_step_draws_from_one_bucket_each_as_often_as_it_has_photos(seed, sizes, batch):
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    buckets = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    drawn = [bucket_indices(seed, step, batch, buckets) for step in range(4 * sum(sizes))]
+    used = [next(b for b, photos in enumerate(buckets) if step[0] in photos) for step in drawn]
+    for step, bucket in zip(drawn, used, strict=True):
+        assert len(step) == batch
+        assert set(step) <= set(buckets[bucket])
+        # Nobody twice while others of the bucket have not been seen.
+        assert len(set(step)) == min(batch, sizes[bucket])
+    assert collections.Counter(used) == {b: 4 * size for b, size in enumerate(sizes)}
+    assert bucket_indices(seed, 3, batch, buckets) == drawn[3]
+
+
+def test_one_bucket_is_drawn_as_before():
+    assert [bucket_indices(5, step, 2, [[0, 1, 2]]) for step in range(9)] == [photo_indices(5, step, 2, 3) for step in range(9)]
 
 
 def test_steps_and_seeds_are_unrelated():

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from facechain_ext.errors import Cancelled
 from facechain_ext.ports import Conditioning
 from facechain_ext.progress import CancelToken, Stage, silent
-from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning, pixels, resized
+from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning, pixels, resized, training_size
 from tests.conftest import make_dataset
 from tests.unit.training.small_session import SmallSession
 
@@ -35,16 +35,16 @@ def test_pixels_span_minus_one_to_one():
 @pytest.mark.parametrize("side", [16, 64, 96])
 def test_resizing_keeps_colours_and_type(side):
     photo = make_dataset().photos[0].image
-    found = resized(photo, side)
+    found = resized(photo, (side, side))
     assert (found.shape, found.dtype) == ((side, side, 3), np.uint8)
     assert np.abs(found.mean((0, 1)) - photo.mean((0, 1))).max() < 3
-    assert resized(photo[..., 0], side).shape == (side, side)
+    assert resized(photo[..., 0], (side, side)).shape == (side, side)
 
 
 def test_shrinking_a_mask_averages_it():
     mask = lopsided().photos[0].mask.copy()
     mask[:, 16:20] = 255
-    assert resized(mask, 8)[0].tolist() == [255, 255, 128, 0, 0, 0, 0, 0]
+    assert resized(mask, (8, 8))[0].tolist() == [255, 255, 128, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -53,27 +53,44 @@ def test_every_view_of_every_photo_is_encoded_once(flip):
     cache = build_cache(session, dataset, 64, flip, events.append, CancelToken())
     views = 2 if flip else 1
     assert session.images == 3 * views
-    assert (cache.photos, cache.mean.shape, cache.std.shape, cache.masks.shape) == (
-        3,
-        (views, 3, 4, 8, 8),
-        (views, 3, 4, 8, 8),
-        (views, 3, 1, 8, 8),
-    )
+    assert (cache.photos, cache.views, cache.buckets) == (3, views, [[0, 1, 2]])
+    assert {t.shape for t in (*cache.mean, *cache.std)} == {(views, 4, 8, 8)}
+    assert {t.shape for t in cache.masks} == {(views, 1, 8, 8)}
     assert session.prompts == [p.caption for p in dataset.photos] + [""]
     assert [(e.stage, e.step, e.total) for e in events] == [(Stage.CACHE, i + 1, 3 * views) for i in range(3 * views)]
     for i, photo in enumerate(dataset.photos):
         mean, _ = session.encode_images(pixels(photo.image))
-        assert torch.equal(cache.mean[0, i], mean[0])
-        assert cache.masks[0, i, 0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+        assert torch.equal(cache.mean[i][0], mean[0])
+        assert cache.masks[i][0, 0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
         if flip:
-            assert torch.equal(cache.mean[1, i], mean[0].flip(2))
-            assert cache.masks[1, i, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+            assert torch.equal(cache.mean[i][1], mean[0].flip(2))
+            assert cache.masks[i][1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
 
 
 def test_another_resolution_gives_other_sizes():
     cache = build_cache(SmallSession(), lopsided(), 96, False, silent, CancelToken())
-    assert (cache.mean.shape[3:], cache.masks.shape[3:]) == ((12, 12), (12, 12))
-    assert 0 <= float(cache.masks.min()) <= float(cache.masks.max()) <= 1
+    assert {(m.shape[2:], mask.shape[2:]) for m, mask in zip(cache.mean, cache.masks, strict=True)} == {((12, 12), (12, 12))}
+    assert all(0 <= float(mask.min()) <= float(mask.max()) <= 1 for mask in cache.masks)
+
+
+def test_photos_of_other_shapes_are_buckets_and_nothing_is_stretched():
+    dataset = make_dataset(4, 64)
+    wide = np.zeros((448, 576, 3), np.uint8)
+    # A circle must stay a circle in whatever size it is trained.
+    yy, xx = np.mgrid[:448, :576]
+    wide[(yy - 224) ** 2 + (xx - 288) ** 2 < 150**2] = 255
+    photos = [replace(p, image=wide, mask=wide[..., 0]) if i in (1, 3) else p for i, p in enumerate(dataset.photos)]
+    cache = build_cache(SmallSession(), replace(dataset, photos=tuple(photos)), 512, False, silent, CancelToken())
+    assert cache.buckets == [[0, 2], [1, 3]]
+    assert (cache.mean[0].shape, cache.mean[1].shape, cache.masks[1].shape) == ((1, 4, 64, 64), (1, 4, 56, 72), (1, 1, 56, 72))
+    # In another resolution the bucket's shape is a little different: cut, not squeezed.
+    for resolution in (256, 512, 768):
+        width, height = training_size(wide, resolution)
+        assert width >= height
+        seen = resized(wide, (width, height))[..., 0] > 127
+        across, down = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
+        assert abs((across[-1] - across[0]) - (down[-1] - down[0])) <= 2
+    assert training_size(dataset.photos[0].image, 96) == (96, 96)
 
 
 def test_cancel_is_heard_between_photos():
@@ -84,7 +101,7 @@ def test_cancel_is_heard_between_photos():
 
 
 def cache_of(captions, empty):
-    nothing = torch.zeros(1)
+    nothing = (torch.zeros(1, 4, 1, 1),)
     return TrainingCache(nothing, nothing, nothing, captions, empty)
 
 
