@@ -90,6 +90,7 @@ def decide_person(name: str, decisions: Decisions, workspace: Workspace, analyze
     if result.dataset is None:
         raise NoUsablePhoto(result)
     write_dataset(folder.dataset, result.dataset, result.verdicts)
+    drafts.keep(draft, decisions)
     if not folder.card.exists():
         write_card(folder, read_card(folder) | {"trigger": draft.config.trigger, "subject": draft.config.subject})
     return result
@@ -99,14 +100,14 @@ class Drafts:
     """What was seen in the photos of the last few checks, by person: memory only, so that decisions need no second upload."""
 
     def __init__(self) -> None:
-        self._drafts: dict[str, Draft] = {}
+        self._drafts: dict[str, tuple[Draft, Decisions]] = {}
         self._lock = threading.Lock()
 
-    def keep(self, draft: Draft) -> None:
-        """Remember ``draft``; the oldest of more than ``DRAFTS_KEPT`` people is forgotten."""
+    def keep(self, draft: Draft, decisions: Decisions | None = None) -> None:
+        """Remember ``draft`` and what was decided; the oldest of more than ``DRAFTS_KEPT`` people is forgotten."""
         with self._lock:
             self._drafts.pop(draft.person, None)
-            self._drafts[draft.person] = draft
+            self._drafts[draft.person] = draft, decisions or Decisions()
             for old in list(self._drafts)[:-DRAFTS_KEPT]:
                 del self._drafts[old]
 
@@ -119,7 +120,12 @@ class Drafts:
         with self._lock:
             if person not in self._drafts:
                 raise UserInputError(f"The photos of '{person}' were checked too long ago to change a decision. Check them again.")
-            return self._drafts[person]
+            return self._drafts[person][0]
+
+    def decisions(self, person: str) -> Decisions:
+        """What was decided about ``person``'s photos so far."""
+        with self._lock:
+            return self._drafts[person][1] if person in self._drafts else Decisions()
 
     def forget(self, person: str) -> None:
         """Drop what was seen of ``person``."""

@@ -20,9 +20,13 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
     PrepareConfig: {
         "trigger": ("Trigger word", "A rare word that will stand for the person in prompts."),
         "subject": ("Class word", "What the person is: person, woman, man, girl, boy."),
-        "resolution": ("Crop size", "Side of the square crops, px."),
+        "resolution": ("Crop size", "Side of the crops, px."),
         "crop_scale": ("Room around the face", "Side of the crop divided by the face's; more shows hair and shoulders."),
         "max_photos": ("Photos used", "At most this many, the best ones."),
+        "vary_framing": ("Vary the framing", "Some crops closer, some wider."),
+        "buckets": ("Keep the photo's shape", "Tall and wide crops beside square ones."),
+        "background": ("Background", "Behind the person: keep it, blur it, or make it white."),
+        "retouch": ("Retouch the skin a little", "Only where the face stays the same; off keeps every mole."),
         "keep_photos": ("Keep my photos", "Stores the photos themselves too, to check them again without an upload."),
     },
     TrainConfig: {

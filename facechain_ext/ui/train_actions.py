@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,16 @@ NO_TRAINING = empty_state(
 )
 
 
-BUTTONS = 6
+BUTTONS, DECIDE = 6, 2
 
 
 class TrainActions:
     """Event handlers of the train page."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, decidable: Callable[[], list[Any]]) -> None:
         self._studio = studio
+        self._decidable = decidable
+        """Updates of the part in which decisions about photos are changed: accordion and list."""
 
     def choices(self) -> Sequence[CheckpointChoice]:
         """Checkpoints to train on, none when they cannot be listed."""
@@ -85,7 +87,7 @@ class TrainActions:
         return estimate_line(said, instead)
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
-        """Prepare photos; yields verdicts, upload, person, note, buttons."""
+        """Prepare photos; yields verdicts, upload, person, note, decisions (2), buttons."""
         sources = tuple(only_uploads(uploaded(files)))
         try:
             stored = self.find(person)
@@ -95,7 +97,7 @@ class TrainActions:
             self._studio.workspace.person(request.person)
             job = submit_check(self._studio, request)
         except FaceChainError as error:
-            yield [problem_box(str(error)), update(), update(), update(), *self.buttons(person)]
+            yield [problem_box(str(error)), update(), update(), update(), *[update()] * DECIDE, *self.buttons(person)]
             return
         yield from follow(job, lambda j: self._check_parts(j))
 
@@ -107,6 +109,7 @@ class TrainActions:
             Part(ended, lambda: update(value=None) if ended else update()),
             Part(ended, lambda: update(choices=self._studio.workspace.people(), value=job.person)),
             Part(ended, lambda: self.note(job.person)),
+            *[Part((ended, i), lambda i=i: self._decidable()[i]) for i in range(DECIDE)],
             *[Part((ended, i), lambda i=i: self.buttons(job.person)[i]) for i in range(BUTTONS)],
         ]
 
@@ -229,7 +232,7 @@ class TrainActions:
         """On page load: show the latest check again and follow it when it runs; outputs as ``check``."""
         job = panels.latest(self._studio.jobs.jobs(), "prepare")
         if job is None:
-            yield [NO_VERDICTS, update(), update(choices=self._studio.workspace.people()), update(), *self.buttons(None)]
+            yield [NO_VERDICTS, update(), update(choices=self._studio.workspace.people()), update(), *self._decidable(), *self.buttons(None)]
             return
         yield from follow(job, self._check_parts)
 

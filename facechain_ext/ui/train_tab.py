@@ -10,13 +10,14 @@ import gradio as gr
 from facechain_ext.config import PrepareConfig
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui.compat import bind, major, make, update
+from facechain_ext.ui.decisions import DecisionPanel
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.presets import Preset
 from facechain_ext.ui.train_actions import NO_TRAINING, NO_VERDICTS, TrainActions
 from facechain_ext.ui.widgets import Form, rows
 from facechain_ext.ui.words import heading
 
-PHOTO_TYPES = ["image", ".heic", ".heif", ".avif"]
+PHOTO_TYPES = ["image", ".heic", ".heif", ".avif", ".zip"]
 PRIVACY = (
     '<p class="fc-hint">Photos stay on this machine. The uploads are deleted as soon as they are checked; '
     "only the prepared face crops are kept, until you delete the person; the photos themselves only if you say so.</p>"
@@ -34,6 +35,7 @@ ADVANCED = (
 )
 
 
+CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background",), ("retouch", "keep_photos"))
 COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
 """Settings that decide time and memory."""
 
@@ -44,7 +46,8 @@ class TrainTab:
     def __init__(self, studio: Studio, preset: Callable[[], str]) -> None:
         self._studio = studio
         self._first = preset
-        self._act = TrainActions(studio)
+        self._decide = DecisionPanel(studio)
+        self._act = TrainActions(studio, self._decide.updates)
 
     def build(self) -> Loads:
         """Build the page; the handlers returned must run when the page loads."""
@@ -54,6 +57,7 @@ class TrainTab:
                 self._training()
             with gr.Column(scale=7, min_width=400, elem_classes=["fc-right"]):
                 self._verdicts = make(gr.HTML, NO_VERDICTS, elem_id="facechain_verdicts")
+                self._decide.build()
                 self._live = make(gr.HTML, NO_TRAINING, elem_id="facechain_live")
                 self._chart = make(gr.HTML, "", elem_id="facechain_chart")
                 self._previews = make(gr.HTML, "", elem_id="facechain_previews")
@@ -79,7 +83,7 @@ class TrainTab:
             )
             words = rows(base, "facechain_prepare", [("trigger", "subject")])
             with gr.Accordion("How photos are cut", open=False, elem_classes=["fc-accordion"]):
-                self._cut = rows(base, "facechain_prepare", [("resolution", "max_photos"), ("crop_scale",), ("keep_photos",)])
+                self._cut = rows(base, "facechain_prepare", CUTTING)
             self._prepare: Form = words + self._cut
             self._check = gr.Button("Check photos", variant="primary", elem_id="facechain_check")
             gr.HTML(PRIVACY)
@@ -110,13 +114,16 @@ class TrainTab:
     def _wire(self) -> Loads:
         act, form_inputs = self._act, list(self._train_form.components)
         buttons = [self._check, self._train, self._resume, self._pause, self._stop, self._cancel]
-        check_outputs = [self._verdicts, self._files, self._person, self._note, *buttons]
+        decide = [self._decide.accordion, self._decide.photo]
+        check_outputs = [self._verdicts, self._files, self._person, self._note, *decide, *buttons]
         train_outputs = [self._live, self._chart, self._previews, self._note, *buttons]
         train_inputs = [self._person, self._checkpoint, *form_inputs]
 
         def check(person: str, files: Any, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
             choice = act.choice(checkpoint)
             yield from act.check(person, files, choice.prepare if choice else PrepareConfig(), self._prepare.values(given))
+
+        self._decide.wire(self._verdicts, lambda person: [act.note(person), *act.buttons(person)], [self._note, *buttons])
 
         def train(person: str, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
             yield from act.start(person, checkpoint, self._train_form.values(given))

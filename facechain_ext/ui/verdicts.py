@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,12 +13,9 @@ from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import PrepareRequest
 from facechain_ext.services.studio import Studio
-from facechain_ext.ui.pictures import inline
 from facechain_ext.ui.uploads import discard
 from facechain_ext.ui.words import counted, problem_box
 
-THUMB = 220
-"""px."""
 NO_PICTURE = '<div class="fc-nopicture" aria-hidden="true">no preview</div>'
 
 
@@ -30,6 +28,8 @@ class Checked:
     accepted: int
     problem: str | None = None
     """Why there is no dataset, when no photo can be used."""
+    verdicts: tuple[PhotoVerdict, ...] = ()
+    thumbnails: tuple[bytes | None, ...] = ()
 
 
 def submit_check(studio: Studio, request: PrepareRequest) -> Job:
@@ -60,14 +60,20 @@ def _check(studio: Studio, request: PrepareRequest, sink: ProgressSink, token: C
             raise
         preparation, problem = found, str(error)
     sink(Progress(Stage.PREPARE, 1, 1, "Drawing the verdicts"))
-    return Checked(gallery(preparation), sum(v.accepted for v in preparation.verdicts), problem)
+    return checked(preparation, problem)
+
+
+def checked(preparation: Preparation, problem: str | None = None) -> Checked:
+    """What the page keeps of ``preparation``."""
+    used = sum(v.accepted for v in preparation.verdicts)
+    return Checked(gallery(preparation), used, problem, preparation.verdicts, preparation.thumbnails)
 
 
 def gallery(preparation: Preparation) -> str:
     """Summary, advice and a card per photo, accepted ones first."""
-    paths = dict(enumerate(preparation.sources))
+    pictures = dict(enumerate(preparation.thumbnails))
     numbered = sorted(enumerate(preparation.verdicts), key=lambda pair: (not pair[1].accepted, -pair[1].quality))
-    cards = "".join(_card(v, inline(paths[i], THUMB) if i in paths else None) for i, v in numbered)
+    cards = "".join(_card(i, v, thumbnail(pictures.get(i))) for i, v in numbered)
     return f'<div class="fc-verdicts">{summary(preparation.verdicts, preparation.advice)}<div class="fc-grid-cards">{cards}</div></div>'
 
 
@@ -80,10 +86,16 @@ def summary(verdicts: Sequence[PhotoVerdict], advice: Sequence[str] = ()) -> str
     return f'<div class="fc-summary {kind}"><h4>{said}</h4>{f"<ul>{notes}</ul>" if notes else ""}</div>'
 
 
-def _card(verdict: PhotoVerdict, picture: str | None) -> str:
+def thumbnail(jpeg: bytes | None) -> str | None:
+    """A ``data:`` address of the JPEG."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else None
+
+
+def _card(index: int, verdict: PhotoVerdict, picture: str | None) -> str:
     kind, badge = ("fc-good", "accepted") if verdict.accepted else ("fc-bad", "rejected")
     image = f'<img src="{picture}" alt="{escape(verdict.file)}">' if picture else NO_PICTURE
     sentences = "".join(f"<p>{escape(s)}</p>" for s in verdict.sentences)
+    words = f'<p class="fc-words">{escape(verdict.caption)}</p>' if verdict.caption else ""
     quality = round(100 * verdict.quality)
     meter = (
         f'<div class="fc-meter" title="quality {quality} of 100"><i style="width:{quality}%"></i></div><small>quality {quality}</small>'
@@ -93,7 +105,7 @@ def _card(verdict: PhotoVerdict, picture: str | None) -> str:
     codes = " ".join(r.value for r in verdict.reasons)
     return (
         f'<figure class="fc-card {kind}" data-reasons="{escape(codes)}"><div class="fc-picture">{image}<span class="fc-badge">{badge}</span></div>'
-        f'<figcaption><b title="{escape(verdict.file)}">{escape(verdict.file)}</b>{sentences}<div class="fc-quality">{meter}</div></figcaption></figure>'
+        f'<figcaption><b title="{escape(verdict.file)}">{index + 1} · {escape(verdict.file)}</b>{sentences}{words}<div class="fc-quality">{meter}</div></figcaption></figure>'
     )
 
 

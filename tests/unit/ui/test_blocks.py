@@ -33,14 +33,14 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_verdicts_count_and_escape(photo):
-    html = verdicts.gallery(Preparation((BAD, GOOD), None, ("More photos help.",), (photo.with_name("no"), photo)))
+    html = verdicts.gallery(Preparation((BAD, GOOD), None, ("More photos help.",), (photo.with_name("no"), photo), (None, b"jpeg")))
     assert "1 of 2 photos can be used" in html
     assert "&lt;b&gt;.jpg" in html
     assert "<b>.jpg" not in html
     assert "Not a picture &amp; no use." in html
     assert 'data-reasons="unreadable"' in html
     assert html.index("accepted") < html.index("rejected")
-    assert html.count("data:image") == 1
+    assert html.count("data:image/jpeg;base64,anBlZw==") == 1
 
 
 def test_pictures_that_cannot_be_shown_are_none(tmp_path, photo):

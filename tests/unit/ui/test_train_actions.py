@@ -74,7 +74,7 @@ def on(state: dict[str, Any]) -> bool:
 
 
 def test_training_is_followed_to_its_summary(studio):
-    outputs = list(TrainActions(studio).start("Anna", "tiny", {"steps": 3.0, "resolution": ""}))
+    outputs = list(TrainActions(studio, lambda: [None, None]).start("Anna", "tiny", {"steps": 3.0, "resolution": ""}))
     assert "The face LoRA is ready" in outputs[-1][0]
     assert studio.seen == TrainRequest("Anna", "tiny", TrainConfig(steps=3, rank=4))
 
@@ -84,14 +84,14 @@ def test_training_is_followed_to_its_summary(studio):
     [("", {}, "must have 1 to"), ("Nobody", {}, "no person called"), ("Anna", {"steps": 0}, "&#x27;Steps&#x27; must lie between")],
 )
 def test_what_cannot_start_is_refused_with_a_sentence(studio, person, values, said):
-    (only,) = TrainActions(studio).start(person, "tiny", values)
+    (only,) = TrainActions(studio, lambda: [None, None]).start(person, "tiny", values)
     assert "Training did not start" in only[0]
     assert said in only[0]
     assert studio.jobs.jobs() == []
 
 
 def test_a_failure_is_shown_in_its_own_words(studio):
-    outputs = list(TrainActions(studio).start("Anna", "tiny", {"seed": 13}))
+    outputs = list(TrainActions(studio, lambda: [None, None]).start("Anna", "tiny", {"seed": 13}))
     assert "Training failed" in outputs[-1][0]
     assert "Choose a smaller batch" in outputs[-1][0]
 
@@ -100,7 +100,7 @@ def test_a_failure_is_shown_in_its_own_words(studio):
     ("action", "said"), [("stop", "Stopped early, and kept"), ("cancel", "Cancelled at your request"), ("pause", "Paused at step")]
 )
 def test_stop_keeps_cancel_does_not_and_pause_lets_go(studio, action, said):
-    act = TrainActions(studio)
+    act = TrainActions(studio, lambda: [None, None])
     running = act.start("Anna", "tiny", {})
     next(running)
     job = studio.jobs.current("train")
@@ -116,8 +116,8 @@ def test_stop_keeps_cancel_does_not_and_pause_lets_go(studio, action, said):
 
 
 def test_a_reload_finds_the_training_again(studio):
-    list(TrainActions(studio).start("Anna", "tiny", {"steps": 2}))
-    fresh = TrainActions(studio)
+    list(TrainActions(studio, lambda: [None, None]).start("Anna", "tiny", {"steps": 2}))
+    fresh = TrainActions(studio, lambda: [None, None])
     assert "The face LoRA is ready" in list(fresh.attach_train())[-1][0]
     assert "No photos checked yet" in next(iter(fresh.attach_check()))[0]
 
@@ -126,17 +126,17 @@ def test_resuming_takes_the_settings_of_the_unfinished_training(studio):
     folder = studio.workspace.person("Anna").training
     save_state(folder / "state.safetensors", TrainState(2, {}, [], (), 1.0), {"settings": json.dumps({"steps": 5, "rank": 8})})
     # The program was started anew since: only the file knows them. What may change on the way comes from the form.
-    list(TrainActions(studio).resume("Anna", "tiny", {"steps": 99, "rank": 1, "previews": 2}))
+    list(TrainActions(studio, lambda: [None, None]).resume("Anna", "tiny", {"steps": 99, "rank": 1, "previews": 2}))
     assert studio.seen == TrainRequest("Anna", "tiny", TrainConfig(steps=5, rank=8, previews=2), resume=True)
 
 
 def test_resuming_nothing_is_refused_with_a_sentence(studio):
-    (only,) = TrainActions(studio).resume("Anna", "tiny", {})
+    (only,) = TrainActions(studio, lambda: [None, None]).resume("Anna", "tiny", {})
     assert "no unfinished training" in only[0]
 
 
 def test_resume_is_offered_only_when_there_is_something_to_resume(studio):
-    act = TrainActions(studio)
+    act = TrainActions(studio, lambda: [None, None])
     assert act.buttons("Anna")[RESUME]["visible"] is False
     training = studio.workspace.person("Anna").training
     training.mkdir()
