@@ -11,6 +11,7 @@ HEALTH = {"status": "ok", "version": "0.1.0", "running": None, "waiting": 0}
 ACCEPTED = {"job_id": "5d0f1c9a7be24c11"}
 DELETED = {"person": "Ada Lovelace", "files": 42}
 TRAIN = {"person": "Ada Lovelace", "settings": {"steps": 600, "rank": 16}}
+DECISIONS = {"decisions": [{"photo": 2, "face": 1}, {"photo": 5, "leave_out": True}, {"photo": 0, "caption": "photo of sks woman, smiling"}]}
 ESTIMATE = {"settings": {"steps": 600, "batch": 4}}
 ESTIMATED = {
     "memory_bytes": 7_900_000_000,

@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
-from facechain_ext.api.submitting import estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
+from facechain_ext.api.submitting import decided, estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
 from facechain_ext.api.uploads import MB, Sent, sent_photos
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.jobs import JobState
@@ -41,7 +41,7 @@ def install_routes(app: FastAPI, studio: Callable[[], Studio], *, guard: Sequenc
     uploads = APIRouter(prefix=PREFIX, tags=["FaceChain"], route_class=UploadRoute, dependencies=list(guard), responses=REFUSALS)
     _add_prepare(_Api(uploads, studio))
     api = _Api(router, studio)
-    for add in (_add_state, _add_people, _add_work, _add_jobs):
+    for add in (_add_state, _add_people, _add_decisions, _add_work, _add_jobs):
         add(api)
     own = [*uploads.routes, *router.routes]
 
@@ -131,6 +131,16 @@ def _add_prepare(api: _Api) -> None:
     )
     def prepare(sent: Sent = Depends(sent_photos)) -> schemas.Accepted:  # noqa: B008 - fastapi's way
         return schemas.Accepted(job_id=submit_prepare(api.studio(), sent).id)
+
+
+def _add_decisions(api: _Api) -> None:
+    @api.router.post(
+        "/people/{name}/decisions",
+        summary="Overrule verdicts of the last check: another face, use it all the same, leave it out, another caption",
+        openapi_extra=examples.body(examples.DECISIONS),
+    )
+    def decide(name: str, body: schemas.DecisionsBody) -> schemas.PrepareResult:
+        return decided(api.studio(), name, body)
 
 
 def _add_work(api: _Api) -> None:

@@ -158,6 +158,29 @@ class CurvePoint(BaseModel):
     likeness: float | None = None
 
 
+class FaceView(BaseModel):
+    """A face of a photo."""
+
+    box: list[float] = Field(description="x0, y0, x1, y1 in shares 0..1 of the upright photo.")
+    likeness: float | None = Field(None, description="To the person of the other photos, -1..1.")
+    taken: bool = Field(description="This is the face that is used.")
+
+
+class DecisionBody(BaseModel, extra="forbid"):
+    """The user's last word about one photo of the last check."""
+
+    photo: int = Field(description="Its place in the answer's list of photos, from 0.")
+    face: int | None = Field(None, description="Use the photo whatever its verdict, with this one of its faces, from 0.")
+    leave_out: bool = Field(False, description="Do not use the photo.")
+    caption: str | None = Field(None, description="Another caption; empty brings ours back.")
+
+
+class DecisionsBody(BaseModel, extra="forbid"):
+    """All decisions about a person's last check; those made before and not named here are taken back."""
+
+    decisions: list[DecisionBody]
+
+
 class VerdictView(BaseModel):
     """What became of one photo."""
 
@@ -167,6 +190,8 @@ class VerdictView(BaseModel):
     sentences: list[str]
     quality: float
     similarity: float | None = None
+    faces: list[FaceView] = Field(description="Those that could be the person's, the largest first.")
+    caption: str = Field("", description="Of an accepted photo.")
 
 
 class PrepareResult(BaseModel):

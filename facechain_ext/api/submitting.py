@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from facechain_ext.api.problems import Conflict, NotFound
-from facechain_ext.api.schemas import EstimateBody, EstimateView, PortraitsBody, TrainBody
+from facechain_ext.api.schemas import DecisionsBody, EstimateBody, EstimateView, PortraitsBody, PrepareResult, TrainBody
 from facechain_ext.api.uploads import Sent, store
-from facechain_ext.api.views import Prepared
+from facechain_ext.api.views import Prepared, prepare_result
 from facechain_ext.config import Settings
 from facechain_ext.errors import UserInputError
 from facechain_ext.progress import CancelToken, ProgressSink
@@ -79,6 +79,23 @@ def _prepare(studio: Studio, request: PrepareRequest, sink: ProgressSink, token:
         found = error.preparation
         raise NothingUsable(str(error), Prepared(found.verdicts, found.advice)) from None
     return Prepared(done.verdicts, done.advice)
+
+
+def decided(studio: Studio, name: str, body: DecisionsBody) -> PrepareResult:
+    """The photos of the last check judged again."""
+    # Imported here: it brings OpenCV, which the WebUI's start need not wait for.
+    from facechain_ext.faces.types import Decisions
+
+    folder = studio.workspace.person(name)
+    faces: dict[int, int | None] = {}
+    for one in body.decisions:
+        if one.leave_out and one.face is not None:
+            raise UserInputError(f"Photo {one.photo}: 'leave_out' and 'face' contradict each other. Send one of them.")
+        if one.leave_out or one.face is not None:
+            faces[one.photo] = one.face
+    captions = {one.photo: one.caption for one in body.decisions if one.caption}
+    done = studio.decide(folder.name, Decisions(faces, captions))
+    return prepare_result(Prepared(done.verdicts, done.advice))
 
 
 def submit_train(studio: Studio, body: TrainBody) -> Job:

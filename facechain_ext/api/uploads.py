@@ -139,12 +139,14 @@ def store(photos: Sequence[tuple[str, BinaryIO | bytes]], folder: PrivateFolder)
 
 
 def _write(file: Path, source: BinaryIO | bytes) -> None:
+    # A zip file holds many photos; their own sizes are looked at when it is unpacked.
+    most = LIMITS.multipart_bytes if file.suffix.lower() == ".zip" else LIMITS.photo_bytes
     size = 0
     with file.open("wb") as target:
         for piece in _pieces(source):
             size += len(piece)
-            if size > LIMITS.photo_bytes:
-                raise TooLarge(f"'{file.name}' is larger than {LIMITS.photo_bytes / MB:g} MB. Export it as JPEG.")
+            if size > most:
+                raise TooLarge(f"'{file.name}' is larger than {most / MB:g} MB. Send photos as JPEG, in several requests if need be.")
             target.write(piece)
 
 

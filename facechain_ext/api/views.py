@@ -132,9 +132,7 @@ def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:
 def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | None:
     result = job.result
     if isinstance(result, Prepared):
-        return schemas.PrepareResult(
-            accepted=sum(v.accepted for v in result.verdicts), photos=[_verdict(v) for v in result.verdicts], advice=list(result.advice)
-        )
+        return prepare_result(result)
     if isinstance(result, TrainResult):
         return schemas.TrainOutcome(
             lora=result.lora.name,
@@ -163,6 +161,12 @@ def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareRes
     return None
 
 
+def prepare_result(result: Prepared) -> schemas.PrepareResult:
+    """Verdicts and advice."""
+    photos = [_verdict(v) for v in result.verdicts]
+    return schemas.PrepareResult(accepted=sum(v.accepted for v in result.verdicts), photos=photos, advice=list(result.advice))
+
+
 def _verdict(verdict: PhotoVerdict) -> schemas.VerdictView:
     return schemas.VerdictView(
         file=verdict.file,
@@ -171,6 +175,8 @@ def _verdict(verdict: PhotoVerdict) -> schemas.VerdictView:
         sentences=list(verdict.sentences),
         quality=float(verdict.quality),
         similarity=_finite(verdict.similarity),
+        faces=[schemas.FaceView(box=list(f.box), likeness=_finite(f.likeness), taken=f.taken) for f in verdict.faces],
+        caption=verdict.caption,
     )
 
 

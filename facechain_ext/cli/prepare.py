@@ -9,6 +9,7 @@ import typer
 
 from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output
+from facechain_ext.cli.train import read_config
 from facechain_ext.config import PrepareConfig
 from facechain_ext.faces.types import Preparation
 from facechain_ext.services.requests import PrepareRequest
@@ -17,12 +18,14 @@ from facechain_ext.services.requests import PrepareRequest
 def prepare(
     person: Annotated[str, typer.Option("--person", help="The person's name.", show_default=False)],
     photos: Annotated[
-        list[Path] | None, typer.Argument(help="Photos, or folders of photos; none: those kept of the person.", show_default=False)
+        list[Path] | None, typer.Argument(help="Photos, folders or zip files of photos; none: those kept of the person.", show_default=False)
     ] = None,
     base: Annotated[str | None, typer.Option(help="Checkpoint to prepare for (sets the crop size).")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the crops, px; the checkpoint's own by default.")] = None,
     trigger: Annotated[str | None, typer.Option(help="Word that will name the person in prompts.")] = None,
     subject: Annotated[str | None, typer.Option(help="Class word: person, man, woman, boy, girl.")] = None,
+    background: Annotated[str | None, typer.Option(help="Behind the person: keep, blur or white.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with any prepare settings; options given here win.")] = None,
     keep: Annotated[
         bool, typer.Option("--keep-photos", help="Keep the photos themselves too, to prepare them again; otherwise only the crops stay.")
     ] = False,
@@ -33,8 +36,9 @@ def prepare(
 
     output = Output(as_json=as_json)
     studio = make_studio(output)
-    chosen = {"resolution": resolution, "trigger": trigger, "subject": subject, "keep_photos": keep}
-    values = studio.checkpoint(base).prepare.to_dict() | {k: v for k, v in chosen.items() if v is not None}
+    chosen = {"resolution": resolution, "trigger": trigger, "subject": subject, "background": background, "keep_photos": keep or None}
+    from_file = read_config(config) if config else {}
+    values = studio.checkpoint(base).prepare.to_dict() | from_file | {k: v for k, v in chosen.items() if v is not None}
     request = PrepareRequest(person, tuple(photos or ()), PrepareConfig.from_dict(values))
     with interruptible(output, keeps=False) as token:
         try:

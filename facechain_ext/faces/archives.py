@@ -53,7 +53,8 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
 def _wanted(entry: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
     hidden = any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts)
-    return not entry.is_dir() and not hidden and bool(PHOTO.search(entry.filename))
+    # A name of nothing, which zipfile itself stumbles over, is no photo's.
+    return not hidden and bool(PHOTO.search(entry.filename)) and not entry.is_dir()
 
 
 def _unpacked(opened: zipfile.ZipFile, entries: list[zipfile.ZipInfo], name: str, folder: Path) -> list[Path]:

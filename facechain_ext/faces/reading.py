@@ -166,6 +166,8 @@ def _open(data: bytes, name: str, max_pixels: int, enough: int | None) -> tuple[
     except PIL.Image.DecompressionBombError as error:
         raise OversizedPhoto(f"'{name}' has far too many pixels for a photo. Make it smaller and add it again.") from error
     except PIL.UnidentifiedImageError as error:
+        if _is_video(data):
+            raise FileFormatError(f"'{name}' is a video. Take a few still pictures out of it and add those.") from error
         raise FileFormatError(f"'{name}' is not a photo, whatever its name says. Use JPEG, PNG, WebP, HEIC, TIFF or BMP.") from error
     _check_size(picture.size, name, max_pixels)
     reduced = False
@@ -176,6 +178,11 @@ def _open(data: bytes, name: str, max_pixels: int, enough: int | None) -> tuple[
         reduced = picture.size != whole
     picture.load()
     return picture, reduced, False
+
+
+def _is_video(data: bytes) -> bool:
+    """MP4 and MOV, Matroska and WebM, AVI, by their first bytes."""
+    return data[4:8] == b"ftyp" or data[:4] == b"\x1aE\xdf\xa3" or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
 
 
 def _open_heif(data: bytes, name: str, max_pixels: int) -> Picture:

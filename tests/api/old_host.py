@@ -18,12 +18,12 @@ from fastapi.testclient import TestClient
 
 def main() -> dict[str, Any]:
     from facechain_ext.api.routes import install_routes
-    from facechain_ext.api.uploads import PREFIX
     from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
     from facechain_ext.faces.types import PhotoVerdict, Preparation, Reason
     from facechain_ext.progress import LossPoint
     from facechain_ext.services import studio as studios
     from facechain_ext.services.requests import CheckpointChoice, PrepareRequest, TrainResult
+    from facechain_ext.workspace import PRIVATE_PREFIX as PREFIX
     from facechain_ext.workspace import Workspace
 
     seen: list[bytes] = []

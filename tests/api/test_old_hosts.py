@@ -38,7 +38,7 @@ def said(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_schema_builds_with_examples(said):
     names = (
-        "health people people/{name} people/{name}/export styles checkpoints prepare train estimate portraits "
+        "health people people/{name} people/{name}/export people/{name}/decisions styles checkpoints prepare train estimate portraits "
         "jobs jobs/{job_id} jobs/{job_id}/pause"
     )
     wanted = {f"/facechain/v1/{name}" for name in [*names.split(), "jobs/{job_id}/images/{index}"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 
 from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import Cancelled, FileFormatError
+from facechain_ext.faces import examine as examining
 from facechain_ext.faces.dataset import read_dataset, write_dataset
 from facechain_ext.faces.identity import choose
-from facechain_ext.faces.prepare import prepare
-from facechain_ext.faces.types import Preparation, Reason
+from facechain_ext.faces.prepare import judge, look, prepare
+from facechain_ext.faces.types import Decisions, Preparation, Reason
 from facechain_ext.progress import CancelToken, Progress
 from facechain_ext.vision.insight import InsightAnalyzer
 
@@ -194,3 +196,102 @@ def test_choose_is_not_misled_by_a_bystander_pair() -> None:
     photos = [[near(own)], [near(other), near(own)], [near(own)], [near(other)], [near(own)]]
     choice = choose(photos, [[1.0] * len(p) for p in photos], 0.5)
     assert choice.faces == (0, 1, 0, None, 0)
+
+
+def test_the_user_has_the_last_word(orl: Path, analyzer: InsightAnalyzer, tmp_path: Path) -> None:
+    both = _side_by_side(orl / "s30" / "1.pgm", orl / "s7" / "6.pgm", tmp_path / "both.png")
+    blurred = tmp_path / "blurred.png"
+    PIL.Image.open(orl / "s7" / "3.pgm").convert("RGB").filter(PIL.ImageFilter.GaussianBlur(4)).save(blurred)
+    sources = [orl / "s7" / "1.pgm", orl / "s7" / "2.pgm", both, orl / "s20" / "1.pgm", blurred]
+    draft = look(sources, "Ann", analyzer, SMALL)
+    by_rules = judge(draft, analyzer)
+    assert [v.accepted for v in by_rules.verdicts] == [True, True, True, False, False]
+    [left, right] = by_rules.verdicts[2].faces
+    assert (left.taken, right.taken) == (right.box[0] < left.box[0], left.box[0] < right.box[0])
+
+    decided = judge(draft, analyzer, Decisions({0: None, 4: 0}, {1: "photo of sks person, smiling "}))
+    assert [v.accepted for v in decided.verdicts] == [False, True, True, False, True]
+    assert decided.verdicts[0].reasons == (Reason.LEFT_OUT,)
+    assert Reason.CHOSEN in decided.verdicts[4].reasons
+    assert decided.dataset is not None
+    assert decided.dataset.photos[0].caption == decided.verdicts[1].caption == "photo of sks person, smiling"
+    assert "smiling" not in decided.dataset.photos[1].caption
+
+    # Whoever is chosen decides who the person is: with the stranger's photo and face chosen, the others are the strangers.
+    other = next(i for i, f in enumerate(by_rules.verdicts[2].faces) if not f.taken)
+    swapped = judge(draft, analyzer, Decisions({2: other, 3: None}))
+    assert [v.accepted for v in swapped.verdicts] == [False, False, True, False, False]
+    assert swapped.verdicts[2].faces[other].taken
+    assert judge(draft, analyzer).verdicts == by_rules.verdicts
+
+
+def test_near_duplicates_that_are_wanted_stay(orl: Path, analyzer: InsightAnalyzer, tmp_path: Path) -> None:
+    again = tmp_path / "again.png"
+    PIL.Image.open(orl / "s7" / "1.pgm").resize((184, 224), PIL.Image.Resampling.BICUBIC).save(again)
+    draft = look([orl / "s7" / "1.pgm", again], "Ann", analyzer, SMALL)
+    assert sum(v.accepted for v in judge(draft, analyzer).verdicts) == 1
+    assert sum(v.accepted for v in judge(draft, analyzer, Decisions({0: 0, 1: 0})).verdicts) == 2
+
+
+def test_thumbnails_are_upright_and_small(orl: Path, pictures: Path, analyzer: InsightAnalyzer, tmp_path: Path) -> None:
+    (tmp_path / "no.jpg").write_text("no")
+    result = prepare([pictures / "astronaut.png", tmp_path / "no.jpg"], "Ann", analyzer, SMALL)
+    first, second = result.thumbnails
+    assert second is None
+    assert first is not None
+    with PIL.Image.open(io.BytesIO(first)) as shown:
+        assert (shown.format, max(shown.size)) == ("JPEG", 360)
+
+
+def test_ten_thousand_files_are_not_opened_one_by_one(orl: Path, analyzer: InsightAnalyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examining, "MAX_SOURCES", 3)
+    opened = []
+    load = examining.load_photo
+    monkeypatch.setattr(examining, "load_photo", lambda path, **more: opened.append(path) or load(path, **more))
+    events: list[Progress] = []
+    result = prepare([orl / "s7" / "1.pgm"] * 3 + [Path("missing.png")] * 9997, "Ann", analyzer, SMALL, on_progress=events.append)
+    assert len(opened) == 3
+    assert [v.reasons for v in result.verdicts[1:4]] == [(Reason.DUPLICATE,), (Reason.DUPLICATE,), (Reason.TOO_MANY,)]
+    assert (events[-1].step, events[-1].total) == (10_000, 10_000)
+
+
+def test_several_photos_at_once_give_what_one_after_the_other_gives(
+    mixed: tuple[Preparation, list[Progress]], monkeypatch: pytest.MonkeyPatch, analyzer: InsightAnalyzer, orl: Path
+) -> None:
+    sources = [orl / f"s{1 + i % 3}" / f"{1 + i}.pgm" for i in range(9)]
+    many = prepare(sources, "Ann", analyzer, SMALL)
+    monkeypatch.setattr(examining, "WORKERS", 1)
+    one = prepare(sources, "Ann", analyzer, SMALL)
+    assert many.verdicts == one.verdicts
+    assert many.dataset is not None
+    assert one.dataset is not None
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(many.dataset.photos, one.dataset.photos, strict=True))
+
+
+def test_a_cancel_in_the_middle_ends_it_soon(orl: Path, analyzer: InsightAnalyzer) -> None:
+    token, seen = CancelToken(), []
+
+    def heard(event: Progress) -> None:
+        seen.append(event.step)
+        if event.step == 2:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        prepare([orl / f"s{i}" / "1.pgm" for i in range(1, 31)], "Ann", analyzer, SMALL, on_progress=heard, cancel=token)
+    assert max(seen) <= 2 + examining.WORKERS
+
+
+def test_a_dataset_of_the_first_release_is_still_read(mixed: tuple[Preparation, list[Progress]], tmp_path: Path) -> None:
+    assert mixed[0].dataset is not None
+    write_dataset(tmp_path / "d", mixed[0].dataset)
+    file = tmp_path / "d" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["schema"] = 1
+    for entry in manifest["photos"]:
+        del entry["size"], entry["masks"]
+    file.write_text(json.dumps(manifest))
+    shutil.rmtree(tmp_path / "d" / "heads")
+    shutil.rmtree(tmp_path / "d" / "figures")
+    old = read_dataset(tmp_path / "d")
+    assert (old.photos[0].head, old.photos[0].figure) == (None, None)
+    assert np.array_equal(old.photos[0].mask, mixed[0].dataset.photos[0].mask)

@@ -178,3 +178,22 @@ def test_expand(tmp_path: Path) -> None:
         expand([tmp_path / "empty"])
     with pytest.raises(UserInputError, match="no file or folder"):
         expand([tmp_path / "missing"])
+
+
+@pytest.mark.parametrize("head", [b"\x00\x00\x00\x18ftypmp42", b"\x1aE\xdf\xa3\x01\x00", b"RIFF\x00\x00\x00\x00AVI LIST"])
+def test_a_video_is_called_one(tmp_path, head):
+    file = tmp_path / "film.jpg"
+    file.write_bytes(head + bytes(2000))
+    with pytest.raises(FileFormatError, match="is a video"):
+        read_photo(file)
+
+
+def test_a_png_of_sixty_thousand_square_is_not_decoded(tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    file = tmp_path / "huge.png"
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    with pytest.raises(OversizedPhoto, match="Make it smaller"):
+        read_photo(file)
