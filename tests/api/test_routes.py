@@ -472,3 +472,51 @@ def test_photos_are_kept_when_the_settings_say_so(door: Door, photos: Photos, no
     body = {"person": PERSON, "photos": in_json(photos), "settings": {"keep_photos": True}}
     assert door.finished(door.client.post(f"{BASE}/prepare", json=body))["state"] == "done"
     assert door.get(f"/people/{PERSON}")["originals"] == len(photos)
+
+
+def test_a_zip_of_photos(door: Door, photos: Photos, no_leftovers: Path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in photos:
+            archive.writestr(f"../{name}", data)
+    job = door.finished(door.client.post(f"{BASE}/prepare", data={"person": PERSON}, files=form([("album.zip", packed.getvalue())])))
+    assert (job["state"], job["result"]["accepted"]) == ("done", len(photos)), job
+    assert {p["file"] for p in job["result"]["photos"]} == {name for name, _ in photos}
+    assert not [name for name in door.contents() if name.startswith(PRIVATE_PREFIX)]
+    # A damaged one gets its verdict, the photos beside it are used.
+    broken = packed.getvalue()[:40] + b"\xff" * 20 + packed.getvalue()[60:]
+    job = door.finished(door.client.post(f"{BASE}/prepare", data={"person": PERSON}, files=form([("album.zip", broken), *photos])))
+    assert job["result"]["accepted"] >= len(photos) - 1
+    assert job["result"]["photos"][0]["reasons"] == ["unreadable"] or job["result"]["accepted"] == len(photos)
+
+
+def test_verdicts_can_be_overruled(door: Door, photos: Photos, no_leftovers: Path):
+    address = f"{BASE}/people/{PERSON}/decisions"
+    assert "too long ago" in refused(door.client.post(address, json={"decisions": []}), 422, "bad-input")
+    first = door.finished(door.client.post(f"{BASE}/prepare", json={"person": PERSON, "photos": in_json(photos)}))["result"]["photos"]
+    assert first[0]["accepted"]
+    assert [face["taken"] for face in first[0]["faces"]] == [True]
+    assert all(0 <= edge <= 1 for edge in first[0]["faces"][0]["box"])
+
+    def decide(*decisions: Any) -> Any:
+        return door.client.post(address, json={"decisions": list(decisions)})
+
+    answer = decide({"photo": 0, "leave_out": True}, {"photo": 1, "caption": "photo of sks person, in the rain"})
+    assert answer.status_code == 200, answer.text
+    changed = answer.json()["photos"]
+    assert changed[0]["reasons"] == ["left-out"]
+    assert changed[1]["caption"] == "photo of sks person, in the rain"
+    assert door.get(f"/people/{PERSON}")["photos"] == len(photos) - 1
+    stored = door.root / "people" / PERSON / "dataset"
+    assert "in the rain" in (stored / "001.txt").read_text(encoding="utf-8")
+    # What is not named is taken back.
+    assert [p["accepted"] for p in decide().json()["photos"]] == [p["accepted"] for p in first]
+    before = door.contents()
+    assert "faces to choose from" in refused(decide({"photo": 0, "face": 9}), 422, "bad-input")
+    assert "faces to choose from" in refused(decide({"photo": 99, "leave_out": True}), 422, "bad-input")
+    assert "contradict" in refused(decide({"photo": 0, "face": 0, "leave_out": True}), 422, "bad-input")
+    refused(decide(*({"photo": i, "leave_out": True} for i in range(len(photos)))), 422, "bad-input")
+    assert door.contents() == before
+    # With the person goes what was seen of the photos.
+    door.client.delete(f"{BASE}/people/{PERSON}")
+    assert "too long ago" in refused(decide(), 422, "bad-input")
