@@ -28,7 +28,9 @@ class DecisionPanel:
 
     def build(self) -> None:
         """Build the components into the Blocks around."""
-        with make(gr.Accordion, "Change a decision", open=False, visible=False, elem_id="facechain_decide") as self.accordion:
+        with make(
+            gr.Accordion, "Change a decision", open=False, visible=False, elem_id="facechain_decide", elem_classes=["fc-accordion"]
+        ) as self.accordion:
             self.photo = make(gr.Dropdown, choices=[], value=None, label="Photo", elem_id="facechain_decide_photo")
             self._picture = make(gr.HTML, "", elem_id="facechain_decide_picture")
             self._face = make(gr.Radio, choices=[BY_RULES, LEAVE_OUT], value=BY_RULES, label="Use it", elem_id="facechain_decide_face")

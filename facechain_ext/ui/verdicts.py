@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from facechain_ext.errors import UserInputError
-from facechain_ext.faces.types import PhotoVerdict, Preparation
+from facechain_ext.faces.types import FaceSeen, PhotoVerdict, Preparation
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import PrepareRequest
@@ -93,8 +93,8 @@ def thumbnail(jpeg: bytes | None) -> str | None:
 
 def _card(index: int, verdict: PhotoVerdict, picture: str | None) -> str:
     kind, badge = ("fc-good", "accepted") if verdict.accepted else ("fc-bad", "rejected")
-    image = f'<img src="{picture}" alt="{escape(verdict.file)}">' if picture else NO_PICTURE
-    sentences = "".join(f"<p>{escape(s)}</p>" for s in verdict.sentences)
+    image = f'<img src="{picture}" alt="{escape(verdict.file)}"{_towards(verdict.faces)}>' if picture else NO_PICTURE
+    sentences = "".join(f"<p>{escape(s)}</p>" for s in dict.fromkeys(verdict.sentences))
     words = f'<p class="fc-words">{escape(verdict.caption)}</p>' if verdict.caption else ""
     quality = round(100 * verdict.quality)
     meter = (
@@ -107,6 +107,15 @@ def _card(index: int, verdict: PhotoVerdict, picture: str | None) -> str:
         f'<figure class="fc-card {kind}" data-reasons="{escape(codes)}"><div class="fc-picture">{image}<span class="fc-badge">{badge}</span></div>'
         f'<figcaption><b title="{escape(verdict.file)}">{index + 1} · {escape(verdict.file)}</b>{sentences}{words}<div class="fc-quality">{meter}</div></figcaption></figure>'
     )
+
+
+def _towards(faces: Sequence[FaceSeen]) -> str:
+    """The card's picture is cut square: around the face that is meant, else the largest."""
+    face = next((f for f in faces if f.taken), faces[0] if faces else None)
+    if face is None:
+        return ""
+    x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+    return f' style="object-position:{100 * x:.0f}% {100 * y:.0f}%"'
 
 
 def checked_html(checked: Checked) -> str:
