@@ -107,6 +107,9 @@ class PrepareConfig(Settings):
     """Every second and third photo closer and wider, so that not every portrait is a close-up."""
     buckets: bool = False
     """Crops in the shape of their photo (bucketed aspect ratios, about as many pixels) instead of squares."""
+    captions: str = field(default="described", metadata=choices("plain", "described", "host"))
+    """``plain``: trigger and class word; ``described``: also what can be measured (framing, view, light, background); ``host``: also the tags of
+    the WebUI's own captioner, where its model is installed. What most photos share is left out."""
     background: str = field(default="keep", metadata=choices("keep", "blur", "white"))
     """What becomes of everything behind the person in the crops."""
     retouch: bool = False

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.types import Embedding, Face, Image
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, silent
 
@@ -57,6 +58,10 @@ class FaceAnalyzer(Protocol):
 
     def embed(self, image: Image, face: Face) -> Embedding:
         """The unit-length embedding (D,) of ``face``, which ``detect`` found in ``image``."""
+        ...
+
+    def attributes(self, image: Image, face: Face) -> Attributes | None:
+        """Age and gender of ``face``; None when these models do not tell."""
         ...
 
 
@@ -233,6 +238,24 @@ class ImageGenerator(Protocol):
 
     def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
         """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only."""
+        ...
+
+
+class Captioner(Protocol):
+    """A host's own model that says what a picture shows."""
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        ...
+
+    def tags(self, images: Sequence[Image], cancel: CancelToken) -> list[list[str]]:
+        """Tags of each of ``images`` (H, W, 3); the host is afterwards as it was.
+
+        Raises:
+            HostError: when it cannot be used now.
+            Cancelled: while waiting for the host.
+        """
         ...
 
 

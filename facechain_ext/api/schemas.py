@@ -194,12 +194,21 @@ class VerdictView(BaseModel):
     caption: str = Field("", description="Of an accepted photo.")
 
 
+class SuggestionView(BaseModel):
+    """Words for the person, to be taken or not."""
+
+    subject: str = Field(description="Class word: baby, girl, boy, child, woman, man or person.")
+    age_group: str = Field(description="baby, child, teenager, young, middle-aged or old.")
+    age: int = Field(description="Years.")
+
+
 class PrepareResult(BaseModel):
     """The outcome of POST /prepare; given when the job failed for want of a usable photo, too."""
 
     accepted: int
     photos: list[VerdictView]
     advice: list[str]
+    suggestion: SuggestionView | None = Field(None, description="Null where the face models do not tell age and gender, as the shipped ones.")
 
 
 class TrainOutcome(BaseModel):

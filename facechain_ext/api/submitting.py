@@ -77,8 +77,8 @@ def _prepare(studio: Studio, request: PrepareRequest, sink: ProgressSink, token:
         done = studio.prepare(request, sink, token)
     except NoUsablePhoto as error:
         found = error.preparation
-        raise NothingUsable(str(error), Prepared(found.verdicts, found.advice)) from None
-    return Prepared(done.verdicts, done.advice)
+        raise NothingUsable(str(error), Prepared(found.verdicts, found.advice, found.suggestion)) from None
+    return Prepared(done.verdicts, done.advice, done.suggestion)
 
 
 def decided(studio: Studio, name: str, body: DecisionsBody) -> PrepareResult:
@@ -95,7 +95,7 @@ def decided(studio: Studio, name: str, body: DecisionsBody) -> PrepareResult:
             faces[one.photo] = one.face
     captions = {one.photo: one.caption for one in body.decisions if one.caption}
     done = studio.decide(folder.name, Decisions(faces, captions))
-    return prepare_result(Prepared(done.verdicts, done.advice))
+    return prepare_result(Prepared(done.verdicts, done.advice, done.suggestion))
 
 
 def submit_train(studio: Studio, body: TrainBody) -> Job:

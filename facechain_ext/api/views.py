@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facechain_ext.api import schemas
+from facechain_ext.faces.attributes import Suggestion
 from facechain_ext.faces.types import PhotoVerdict
 from facechain_ext.progress import LossPoint
 from facechain_ext.services.jobs import Job
@@ -22,6 +23,7 @@ class Prepared:
 
     verdicts: tuple[PhotoVerdict, ...]
     advice: tuple[str, ...]
+    suggestion: Suggestion | None = None
 
 
 def person_view(person: Person) -> schemas.PersonView:
@@ -164,7 +166,10 @@ def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareRes
 def prepare_result(result: Prepared) -> schemas.PrepareResult:
     """Verdicts and advice."""
     photos = [_verdict(v) for v in result.verdicts]
-    return schemas.PrepareResult(accepted=sum(v.accepted for v in result.verdicts), photos=photos, advice=list(result.advice))
+    said = result.suggestion
+    guess = schemas.SuggestionView(subject=said.subject, age_group=said.age_group, age=said.age) if said else None
+    accepted = sum(v.accepted for v in result.verdicts)
+    return schemas.PrepareResult(accepted=accepted, photos=photos, advice=list(result.advice), suggestion=guess)
 
 
 def _verdict(verdict: PhotoVerdict) -> schemas.VerdictView:

@@ -13,6 +13,8 @@ import numpy as np
 
 from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.faces.attributes import Attributes
+from facechain_ext.faces.describe import describe
 from facechain_ext.faces.duplicates import Bits, fingerprint
 from facechain_ext.faces.geometry import Frame, bucket_for, cut, plan
 from facechain_ext.faces.quality import Measures, measure, score
@@ -55,6 +57,9 @@ class Candidate:
     place: str
     box: tuple[float, float, float, float]
     """In shares of the photo."""
+    attributes: Attributes | None
+    tags: tuple[str, ...]
+    """What can be measured beside the person, without the background."""
 
     @property
     def quality(self) -> float:
@@ -210,6 +215,8 @@ def _candidate(image: Image, face: Face, analyzer: FaceAnalyzer, config: Prepare
         fingerprint(probe),
         ("on the left", "in the middle", "on the right")[min(2, int(3 * face.centre[0] / size[0]))],
         (x0, y0, x1, y1),
+        analyzer.attributes(image, face),
+        tuple(describe(crop, face, frame)),
     )
 
 

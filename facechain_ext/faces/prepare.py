@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from facechain_ext.config import PrepareConfig
-from facechain_ext.faces.captions import caption
+from facechain_ext.faces.attributes import Suggestion, suggest
+from facechain_ext.faces.captions import Captioning, caption, captions, from_captioner
+from facechain_ext.faces.describe import background
 from facechain_ext.faces.duplicates import repeats
 from facechain_ext.faces.examine import Candidate, Seen, examine
 from facechain_ext.faces.finish import LIKENESS_KEPT, retouched, with_background
@@ -18,7 +20,7 @@ from facechain_ext.faces.geometry import box_to_crop, to_crop
 from facechain_ext.faces.identity import Choice, choose, mean_embedding, same_person
 from facechain_ext.faces.masks import face_mask, head_mask, person_mask
 from facechain_ext.faces.quality import faults, remarks
-from facechain_ext.faces.types import Dataset, Decisions, Face, FaceSeen, Image, PhotoVerdict, Preparation, PreparedPhoto, Reason
+from facechain_ext.faces.types import Dataset, Decisions, Face, FaceSeen, Image, Mask, PhotoVerdict, Preparation, PreparedPhoto, Reason
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink, silent
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 DOMINANT = 2.0
 """A face this many times as large as the next is the one meant, when no other photo can tell (FaceChain: 4 x the area)."""
+Tagger = Callable[[Sequence[Image]], list[list[str]]]
 CHOSEN = "You chose this face."
 
 
@@ -98,15 +101,20 @@ def look(
     return Draft(tuple(seen), tuple(sources), person, config, analyzer.pack.sha256)
 
 
-def judge(draft: Draft, analyzer: FaceAnalyzer, decisions: Decisions | None = None) -> Preparation:
-    """The second half: whose photos these are, which are good, and the dataset; the user's ``decisions`` go before every rule."""
+def judge(draft: Draft, analyzer: FaceAnalyzer, decisions: Decisions | None = None, tags: Tagger | None = None) -> Preparation:
+    """The second half: whose photos these are, which are good, and the dataset; the user's ``decisions`` go before every rule.
+
+    ``tags`` is the host's captioner: crops -> tags of each.
+    """
     decided = decisions or Decisions()
     judgement = _judge(draft, analyzer.pack.name, decided)
     log.info("prepared %d of %d photos", len(judgement.kept), len(draft.seen))
-    dataset = _dataset(draft, judgement, analyzer, decided) if judgement.kept else None
+    dataset = _dataset(draft, judgement, analyzer, decided, tags) if judgement.kept else None
     verdicts = tuple(judgement.verdicts[i] for i in range(len(draft.seen)))
+    suggestion = suggest([a for p in judgement.kept if (a := p.candidate.attributes) is not None])
+    advice = [*_advice(judgement.kept), *_about(suggestion, draft.config)]
     thumbnails = tuple(s.thumbnail for s in draft.seen)
-    return Preparation(verdicts, dataset, tuple(_advice(judgement.kept)), draft.sources, thumbnails)
+    return Preparation(verdicts, dataset, tuple(advice), draft.sources, thumbnails, suggestion)
 
 
 def _judge(draft: Draft, pack: str, decided: Decisions) -> _Judgement:
@@ -220,12 +228,30 @@ def _faces(seen: Seen, taken: Candidate | None, likeness: float | None) -> tuple
     return tuple(FaceSeen(c.box, c.place, likeness if c is taken else None, c is taken) for c in seen.candidates)
 
 
-def _dataset(draft: Draft, judgement: _Judgement, analyzer: FaceAnalyzer, decided: Decisions) -> Dataset:
+def _captions(
+    picks: Sequence[_Pick], crops: Sequence[Image], figures: Sequence[Mask], config: PrepareConfig, tagged: Tagger | None
+) -> list[str]:
+    """A caption for each accepted photo, as the settings want it."""
+    if config.captions == Captioning.PLAIN.value:
+        return [caption(config.trigger, config.subject)] * len(picks)
+    measured = [[*p.candidate.tags, *background(crop, f)] for p, crop, f in zip(picks, crops, figures, strict=True)]
+    if config.background != "keep":
+        measured = [list(p.candidate.tags) for p in picks]
+    if config.captions == Captioning.HOST.value and tagged is not None:
+        more = tagged(crops)
+        measured = [[*own, *from_captioner(theirs)] for own, theirs in zip(measured, more, strict=True)]
+    return captions(config.trigger, config.subject, measured)
+
+
+def _dataset(draft: Draft, judgement: _Judgement, analyzer: FaceAnalyzer, decided: Decisions, tags: Tagger | None) -> Dataset:
     config = draft.config
+    crops = [pick.candidate.crop() for pick in judgement.kept]
+    figures = [person_mask(crop, p.candidate.face, p.candidate.frame) for crop, p in zip(crops, judgement.kept, strict=True)]
+    said = _captions(judgement.kept, crops, figures, config, tags)
     photos = []
-    for pick in judgement.kept:
-        words = " ".join(decided.captions.get(pick.index, "").split()) or caption(config.trigger, config.subject)
-        photo, kept = _prepared(pick, words, analyzer, config)
+    for pick, crop, figure, ours in zip(judgement.kept, crops, figures, said, strict=True):
+        words = " ".join(decided.captions.get(pick.index, "").split()) or ours
+        photo, kept = _prepared(pick, crop, figure, words, analyzer, config)
         verdict = replace(judgement.verdicts[pick.index], caption=words)
         if config.retouch and not kept:
             text = "Retouching would have changed the face, so this photo stays as it is."
@@ -237,11 +263,12 @@ def _dataset(draft: Draft, judgement: _Judgement, analyzer: FaceAnalyzer, decide
     return Dataset(draft.person, config.trigger, config.subject, config.resolution, tuple(photos), pack.name, pack.sha256, mean)
 
 
-def _prepared(pick: _Pick, words: str, analyzer: FaceAnalyzer, config: PrepareConfig) -> tuple[PreparedPhoto, bool]:
+def _prepared(
+    pick: _Pick, image: Image, figure: Mask, words: str, analyzer: FaceAnalyzer, config: PrepareConfig
+) -> tuple[PreparedPhoto, bool]:
     """The photo for the dataset, and whether retouching was kept."""
     found = pick.candidate
-    image = found.crop()
-    face, figure = face_mask(found.face, found.frame, found.width), person_mask(image, found.face, found.frame)
+    face = face_mask(found.face, found.frame, found.width)
     image, kept = _retouched(image, found, analyzer) if config.retouch else (image, False)
     image = with_background(image, figure, config.background)
     head = head_mask(found.face, found.frame, figure)
@@ -260,6 +287,16 @@ def _in_crop(found: Candidate) -> Face:
     """The face in px of its crop."""
     box = box_to_crop(found.face.bbox, found.frame, found.width)
     return replace(found.face, bbox=np.asarray(box, np.float32), landmarks=to_crop(found.face.landmarks, found.frame, found.width))
+
+
+def _about(suggestion: Suggestion | None, config: PrepareConfig) -> list[str]:
+    """The class word that could be used, when it is another."""
+    if suggestion is None or suggestion.subject in (config.subject, "person"):
+        return []
+    return [
+        f"The face models take this person for a {suggestion.subject} of about {suggestion.age}: "
+        f"if that is right, '{suggestion.subject}' is a better class word than '{config.subject}'."
+    ]
 
 
 def _advice(picks: Sequence[_Pick]) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facechain_ext.faces.attributes import Suggestion
+
 SCHEMA = 2
 """1 had square crops and no masks of head and person."""
 
@@ -164,3 +166,5 @@ class Preparation:
     """Parallel to ``verdicts``; kept in memory only."""
     thumbnails: tuple[bytes | None, ...] = field(default=())
     """Parallel to ``verdicts``: small upright JPEGs, None for what could not be read; kept in memory only."""
+    suggestion: Suggestion | None = None
+    """Words for the person, where the face models tell age and gender."""

@@ -6,16 +6,18 @@ import contextlib
 import itertools
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import FileFormatError, UserInputError
 from facechain_ext.faces.archives import is_zip, unpack
+from facechain_ext.faces.captions import Captioning
 from facechain_ext.faces.dataset import write_dataset
-from facechain_ext.faces.prepare import Draft, judge, look
+from facechain_ext.faces.prepare import Draft, Tagger, judge, look
 from facechain_ext.faces.reading import expand
 from facechain_ext.faces.types import Decisions, Preparation, Reason
-from facechain_ext.ports import FaceAnalyzer
+from facechain_ext.ports import Captioner, FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink
 from facechain_ext.services.people import kept_photos, read_card, write_card
 from facechain_ext.services.requests import PrepareRequest
@@ -43,6 +45,7 @@ def prepare_person(
     workspace: Workspace,
     analyzer: FaceAnalyzer,
     drafts: Drafts,
+    captioner: Callable[[], Captioner | None],
     on_progress: ProgressSink,
     cancel: CancelToken,
 ) -> Preparation:
@@ -56,9 +59,10 @@ def prepare_person(
     given = expand(request.sources) if request.sources else kept_photos(folder)
     if not given:
         raise UserInputError(f"No photos of '{folder.name}' are kept here. Add some.")
+    tags = _tagger(request.config, captioner, cancel)
     with _unpacked(given, workspace) as (sources, problems):
         draft = look(sources, folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel, problems=problems)
-        result = judge(draft, analyzer)
+        result = judge(draft, analyzer, None, tags)
         drafts.keep(draft)
         if result.dataset is None:
             raise NoUsablePhoto(result)
@@ -73,7 +77,9 @@ def prepare_person(
     return result
 
 
-def decide_person(name: str, decisions: Decisions, workspace: Workspace, analyzer: FaceAnalyzer, drafts: Drafts) -> Preparation:
+def decide_person(
+    name: str, decisions: Decisions, workspace: Workspace, analyzer: FaceAnalyzer, drafts: Drafts, captioner: Callable[[], Captioner | None]
+) -> Preparation:
     """Judge ``name``'s photos of the last check again with the user's ``decisions``, all of them, and replace the dataset.
 
     Raises:
@@ -86,7 +92,7 @@ def decide_person(name: str, decisions: Decisions, workspace: Workspace, analyze
         wanted = decisions.faces.get(index)
         if faces == 0 or (wanted is not None and not 0 <= wanted < faces):
             raise UserInputError(f"Photo {index + 1} of the last check has {faces} faces to choose from. Look at its verdict again.")
-    result = judge(draft, analyzer, decisions)
+    result = judge(draft, analyzer, decisions, _tagger(draft.config, captioner, CancelToken()))
     if result.dataset is None:
         raise NoUsablePhoto(result)
     write_dataset(folder.dataset, result.dataset, result.verdicts)
@@ -94,6 +100,23 @@ def decide_person(name: str, decisions: Decisions, workspace: Workspace, analyze
     if not folder.card.exists():
         write_card(folder, read_card(folder) | {"trigger": draft.config.trigger, "subject": draft.config.subject})
     return result
+
+
+def _tagger(config: PrepareConfig, captioner: Callable[[], Captioner | None], cancel: CancelToken) -> Tagger | None:
+    """The host's captioner, where the settings want it.
+
+    Raises:
+        UserInputError: when there is none.
+    """
+    if config.captions != Captioning.HOST.value:
+        return None
+    found = captioner()
+    if found is None:
+        raise UserInputError(
+            "No captioner of the WebUI is installed here (DeepDanbooru or BLIP; the WebUI's Interrogate buttons fetch them). "
+            "Choose 'described' captions, which need none."
+        )
+    return lambda crops: found.tags(crops, cancel)
 
 
 class Drafts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.ports import Estimate, FaceAnalyzer, Family, Footprint, ImageGenerator, LoraShelf, TrainHost
+from facechain_ext.ports import Captioner, Estimate, FaceAnalyzer, Family, Footprint, ImageGenerator, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, ProgressSink, silent
 from facechain_ext.services.jobs import Job, JobRunner
 from facechain_ext.services.requests import (
@@ -64,9 +64,15 @@ class Studio:
     """Photos in, face LoRA trained, portraits out. Heavy modules load with the first use case that needs them."""
 
     def __init__(
-        self, workspace: Workspace, analyzer: Callable[[], FaceAnalyzer], checkpoints: Checkpoints, shelf: LoraShelf | None = None
+        self,
+        workspace: Workspace,
+        analyzer: Callable[[], FaceAnalyzer],
+        checkpoints: Checkpoints,
+        shelf: LoraShelf | None = None,
+        captioner: Callable[[], Captioner | None] = lambda: None,
     ) -> None:
         self.workspace = workspace
+        self._captioner = captioner
         self._shelf = shelf
         self.jobs = JobRunner()
         self._drafts: Drafts | None = None
@@ -92,7 +98,7 @@ class Studio:
 
     def beside(self, workspace: Workspace) -> Studio:
         """The same face models and host on another workspace."""
-        return Studio(workspace, self._analyzer, self._checkpoints)
+        return Studio(workspace, self._analyzer, self._checkpoints, captioner=self._captioner)
 
     def styles(self, problems: list[str] | None = None) -> Sequence[Style]:
         """Our catalogue and the user's own styles; a sentence goes to ``problems``, else to the log, for each file that cannot be used."""
@@ -115,7 +121,7 @@ class Studio:
         """
         from facechain_ext.services.prepare_person import prepare_person
 
-        return prepare_person(request, self.workspace, self.analyzer, self.drafts, on_progress, cancel or CancelToken())
+        return prepare_person(request, self.workspace, self.analyzer, self.drafts, self._captioner, on_progress, cancel or CancelToken())
 
     @property
     def drafts(self) -> Drafts:
@@ -130,7 +136,7 @@ class Studio:
         """Judge the photos of ``person``'s last check again, with the user's ``decisions`` before every rule."""
         from facechain_ext.services.prepare_person import decide_person
 
-        return decide_person(person, decisions, self.workspace, self.analyzer, self.drafts)
+        return decide_person(person, decisions, self.workspace, self.analyzer, self.drafts, self._captioner)
 
     def train(self, request: TrainRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> TrainResult:
         """Train a face LoRA from the person's dataset; the earlier LoRA stays until the new one is complete."""

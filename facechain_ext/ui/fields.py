@@ -25,6 +25,7 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "max_photos": ("Photos used", "At most this many, the best ones."),
         "vary_framing": ("Vary the framing", "Some crops closer, some wider."),
         "buckets": ("Keep the photo's shape", "Tall and wide crops beside square ones."),
+        "captions": ("Captions", "Plain: only the trigger. Described: also what differs between the photos. Host: with the WebUI's own tagger."),
         "background": ("Background", "Behind the person: keep it, blur it, or make it white."),
         "retouch": ("Retouch the skin a little", "Only where the face stays the same; off keeps every mole."),
         "keep_photos": ("Keep my photos", "Stores the photos themselves too, to check them again without an upload."),

@@ -35,7 +35,7 @@ ADVANCED = (
 )
 
 
-CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background",), ("retouch", "keep_photos"))
+CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
 COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
 """Settings that decide time and memory."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facechain_ext.errors import WeightsMissing
+from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.geometry import pose
 from facechain_ext.faces.types import Embedding, Face, Image
 from facechain_ext.ports import PackInfo
@@ -45,6 +46,8 @@ class _Pass:
 class _Loaded:
     detector: Any
     recognizer: Any
+    attributes: Any
+    """Tells age and gender; None when the pack has no such model."""
     info: PackInfo
 
 
@@ -120,6 +123,21 @@ class InsightAnalyzer:
         theirs = TheirFace(kps=landmarks, det_score=face.score)
         vector = np.asarray(models.recognizer.get(np.ascontiguousarray(part[..., ::-1]), theirs), np.float32).ravel()
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+    def attributes(self, image: Image, face: Face) -> Attributes | None:
+        """Age and gender as the pack's model sees them; None when the pack has none, as the shipped one.
+
+        Raises:
+            WeightsMissing: when the pack is missing or damaged.
+        """
+        from insightface.app.common import Face as TheirFace
+
+        model = self._models().attributes
+        if model is None:
+            return None
+        # InsightFace's Attribute model: [female, male, age / 100] of a 96 px crop (model_zoo/attribute.py).
+        gender, age = model.get(np.ascontiguousarray(image[..., ::-1]), TheirFace(bbox=face.bbox, det_score=face.score))
+        return Attributes("man" if int(gender) == 1 else "woman", float(age))
 
     def _look(self, detector: Any, image: Image, look: _Pass) -> list[Face]:
         height, width = image.shape[:2]
@@ -211,7 +229,7 @@ def _load(folder: Path, threads: int) -> _Loaded:
         with contextlib.redirect_stdout(sys.stderr):
             app = FaceAnalysis(
                 name=str(folder.resolve()),
-                allowed_modules=["detection", "recognition"],
+                allowed_modules=["detection", "recognition", "genderage"],
                 providers=["CPUExecutionProvider"],
                 sess_options=options,
             )
@@ -223,7 +241,7 @@ def _load(folder: Path, threads: int) -> _Loaded:
     recognizer = app.models.get("recognition")
     if recognizer is None:
         raise WeightsMissing(f"The face model pack '{folder.name}' has no recognition model. Install the complete pack.")
-    return _Loaded(app.models["detection"], recognizer, PackInfo(folder.name, _hash(files), int(recognizer.output_shape[-1])))
+    return _Loaded(app.models["detection"], recognizer, app.models.get("genderage"), PackInfo(folder.name, _hash(files), int(recognizer.output_shape[-1])))
 
 
 def _hash(files: list[Path]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from modules import paths_internal, shared
 
 from facechain_ext.errors import HostError
+from facechain_ext.hosts.a1111.captioner import captioner
 from facechain_ext.hosts.a1111.shelf import WebuiShelf
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.ports import FaceAnalyzer
@@ -20,7 +21,7 @@ from facechain_ext.workspace import Workspace
 def studio() -> Studio:
     """The use cases on the WebUI's checkpoint; survives 'Reload UI', and running jobs with it."""
     workspace = Workspace(workspace_root())
-    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), checkpoints(), WebuiShelf())
+    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), checkpoints(), WebuiShelf(), captioner)
 
 
 def checkpoints() -> Checkpoints:
