@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from modules import call_queue, paths, shared
+from modules import call_queue, paths_internal, shared
 
 from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import Cancelled, HostError, UserInputError
@@ -22,7 +22,7 @@ PICTURES = [np.full((64, 64, 3), level, np.uint8) for level in (30, 220)]
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """Lets a captioner's file be there."""
-    monkeypatch.setattr(paths, "models_path", str(tmp_path))
+    monkeypatch.setattr(paths_internal, "models_path", str(tmp_path))
 
     def there(folder: str, name: str) -> None:
         file = Path(tmp_path) / folder / name
@@ -79,7 +79,7 @@ def test_deepdanbooru_is_asked_once_for_all_and_stopped(danbooru):
 
 def test_its_failure_is_a_sentence_and_leaves_it_stopped(danbooru):
     danbooru.fails = True
-    with pytest.raises(HostError, match="DeepDanbooru failed .*Choose 'described'"):
+    with pytest.raises(HostError, match=r"DeepDanbooru failed .*Choose 'described'"):
         captioner().tags(PICTURES, CancelToken())
     assert danbooru.log == ["start", "stop"]
     token = CancelToken()

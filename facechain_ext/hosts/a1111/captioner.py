@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-from modules import paths, shared
+from modules import paths_internal, shared
 
 from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
@@ -48,7 +48,7 @@ def captioner() -> WebuiCaptioner | None:
 
 
 def _installed(folder: str, pattern: str) -> bool:
-    return any((Path(paths.models_path) / folder).glob(pattern))
+    return any((Path(paths_internal.models_path) / folder).glob(pattern))
 
 
 def _by_deepdanbooru(pictures: Sequence[Any], cancel: CancelToken) -> list[list[str]]:
