@@ -17,8 +17,9 @@ from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.describe import describe
 from facechain_ext.faces.duplicates import Bits, fingerprint
 from facechain_ext.faces.geometry import Frame, bucket_for, cut, plan
+from facechain_ext.faces.orientation import upright
 from facechain_ext.faces.quality import Measures, measure, score
-from facechain_ext.faces.reading import OversizedPhoto, Photo, load_photo
+from facechain_ext.faces.reading import OversizedPhoto, load_photo
 from facechain_ext.faces.types import Embedding, Face, Image, PhotoVerdict, Reason
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
@@ -82,6 +83,8 @@ class Seen:
     sha256: str = ""
     thumbnail: bytes | None = None
     """JPEG, upright."""
+    turns: int = 0
+    """Quarter turns that brought it upright, its EXIF aside."""
 
 
 def examine(
@@ -142,25 +145,22 @@ def _look(number: int, path: Path, analyzer: FaceAnalyzer, config: PrepareConfig
     scale = config.crop_scale * (VARIED[number % len(VARIED)] if config.vary_framing else 1.0)
     try:
         photo = load_photo(path, enough=max(ENOUGH, 3 * config.resolution))
-        image, faces = _upright(photo, analyzer)
-        if photo.reduced and faces and plan(faces[0], _size(image), scale).side < config.resolution:
+        found = upright(photo.image, analyzer.detect)
+        if photo.reduced and found.faces and plan(found.faces[0], _size(found.image), scale).side < config.resolution:
             photo = load_photo(path)
-            image, faces = _upright(photo, analyzer)
+            found = upright(photo.image, analyzer.detect)
     except OversizedPhoto as error:
         return _rejected(path, Reason.TOO_LARGE, str(error))
     except UserInputError as error:
         return _rejected(path, Reason.UNREADABLE, str(error))
+    image, faces = found.image, found.faces
     thumbnail = _thumbnail(image)
     if not faces:
         text = "No face was found. Use a photo that shows the face uncovered, upright and not too small."
         verdict = PhotoVerdict(path.name, False, (Reason.NO_FACE,), (text,))
         return Seen(path.name, verdict, (), photo.sha256, thumbnail)
     shown = [f for f in faces if f.size >= BYSTANDER * faces[0].size][:MAX_FACES]
-    return Seen(path.name, None, tuple(_candidate(image, f, analyzer, config, scale) for f in shown), photo.sha256, thumbnail)
-
-
-def _upright(photo: Photo, analyzer: FaceAnalyzer) -> tuple[Image, list[Face]]:
-    return photo.image, analyzer.detect(photo.image)
+    return Seen(path.name, None, tuple(_candidate(image, f, analyzer, config, scale) for f in shown), photo.sha256, thumbnail, found.quarter_turns)
 
 
 def _size(image: Image) -> tuple[int, int]:

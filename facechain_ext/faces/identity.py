@@ -46,7 +46,9 @@ def mean_embedding(embeddings: Sequence[Embedding]) -> Embedding:
     return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
 
-def choose(photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[float]], threshold: float, *, fixed: Mapping[int, int] | None = None) -> Choice:
+def choose(
+    photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[float]], threshold: float, *, fixed: Mapping[int, int] | None = None
+) -> Choice:
     """Find the person most photos show and pick that person's face in each.
 
     The face that is like one in most other photos is the seed; its photos' mean then decides about every photo, twice, so
@@ -56,6 +58,7 @@ def choose(photos: Sequence[Sequence[Embedding]], weights: Sequence[Sequence[flo
         photos: unit-length embeddings of the faces of each photo, at least one each.
         weights: parallel to ``photos``.
         threshold: cosine above which two faces are one person's.
+        fixed: photo -> the face that is known to be the person's; these decide who the person is.
     """
     if not photos:
         return Choice((), ())

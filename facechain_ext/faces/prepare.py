@@ -127,7 +127,7 @@ def _judge(draft: Draft, pack: str, decided: Decisions) -> _Judgement:
         if wrong:
             found.verdicts[pick.index] = _verdict(pick, wrong, accepted=False)
         else:
-            good.append(replace(pick, notes=[*pick.notes, *remarks(pick.candidate.measures)]))
+            good.append(replace(pick, notes=[*pick.notes, *_turned(pick.seen), *remarks(pick.candidate.measures)]))
     good = _without_repeats(good, found)
     ranked = sorted(good, key=lambda p: (not p.chosen, -p.candidate.quality))
     found.kept = sorted(ranked[:most], key=lambda p: p.index)
@@ -142,7 +142,9 @@ def _judge(draft: Draft, pack: str, decided: Decisions) -> _Judgement:
 def _identify(seen: Sequence[Seen], pack: str, found: _Judgement, decided: Decisions) -> list[_Pick]:
     """The person's face in each photo; strangers and what the user leaves out get their verdict."""
     open_ = [(i, s) for i, s in enumerate(seen) if s.candidates and not _left_out(i, s, found, decided)]
-    fixed = {place: wanted for place, (i, s) in enumerate(open_) if (wanted := _wanted(i, s, decided)) is not None}
+    chosen = {place: wanted for place, (i, s) in enumerate(open_) if (wanted := _wanted(i, s, decided)) is not None}
+    # A blurred face that is wanted all the same looks like nobody: it cannot tell who the others are.
+    fixed = {place: k for place, k in chosen.items() if not faults(open_[place][1].candidates[k].measures)}
     choice = choose(
         [[c.embedding for c in s.candidates] for _, s in open_],
         [[c.quality * c.face.size for c in s.candidates] for _, s in open_],
@@ -151,8 +153,8 @@ def _identify(seen: Sequence[Seen], pack: str, found: _Judgement, decided: Decis
     )
     picks: list[_Pick] = []
     for place, (i, s) in enumerate(open_):
-        if place in fixed:
-            candidate = s.candidates[fixed[place]]
+        if place in chosen:
+            candidate = s.candidates[chosen[place]]
             picks.append(_Pick(i, s, candidate, choice.similarity[place], [(Reason.CHOSEN, CHOSEN)], chosen=True))
             continue
         pick = _recognised(i, s, place, choice, found)
@@ -167,6 +169,10 @@ def _left_out(index: int, seen: Seen, found: _Judgement, decided: Decisions) -> 
     faces = _faces(seen, None, None)
     found.verdicts[index] = PhotoVerdict(seen.file, False, (Reason.LEFT_OUT,), ("You left this photo out.",), faces=faces)
     return True
+
+
+def _turned(seen: Seen) -> list[tuple[Reason, str]]:
+    return [(Reason.TURNED, "The photo lay on its side or upside down and was turned.")] if seen.turns else []
 
 
 def _wanted(index: int, seen: Seen, decided: Decisions) -> int | None:

@@ -69,6 +69,7 @@ class Reason(str, enum.Enum):
     LEFT_OUT = "left-out"
     CHOSEN = "chosen"
     RETOUCHED = "retouched"
+    TURNED = "turned"
 
 
 @dataclass(frozen=True, slots=True)
