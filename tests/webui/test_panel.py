@@ -11,6 +11,8 @@ import webui
 from modules import infotext_utils, paths_internal, processing, scripts, sd_models, shared
 from PIL import Image
 
+from facechain_ext.portraits.rank import Score
+
 LIKENESS = "FaceChain likeness"
 SIZE = {"width": 128, "height": 128, "steps": 6}
 """Large enough for a face to be found."""
@@ -197,6 +199,24 @@ def test_what_a_hook_raises_makes_no_picture_of_somebody_else(panel, config, mon
     # The WebUI would only log it and draw the prompt without the person.
     assert drawn.images == []
     assert "ZeroDivisionError" in drawn.processed.comments
+
+
+def test_what_is_measured_is_the_picture_as_it_is_shown(panel, config, monkeypatch):
+    """Another script, whose turn comes after ours, paints over every picture, as a face swapper does."""
+    import numpy as np
+
+    seen, runner = [], scripts.scripts_txt2img
+
+    class Painter(scripts.Script):
+        filename, args_from, args_to = "painter", 0, 0
+
+        def postprocess_image(self, p, pp, *_):
+            pp.image = Image.new("RGB", pp.image.size, "red")
+
+    monkeypatch.setattr(runner, "alwayson_scripts", [*runner.alwayson_scripts, Painter()])
+    monkeypatch.setattr("facechain_ext.hosts.a1111.script.score", lambda picture, *_: seen.append(picture) or Score(None, 0))
+    panel(True, config, batch_size=2, **SIZE)
+    assert [np.unique(picture.reshape(-1, 3), axis=0).tolist() for picture in seen] == [[[255, 0, 0]]] * 2
 
 
 def test_a_picture_that_cannot_be_scored_is_still_there(panel, config, monkeypatch):

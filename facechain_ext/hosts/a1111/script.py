@@ -161,8 +161,8 @@ class FaceChainScript(scripts.Script):
             p.all_hr_prompts, p.all_hr_negative_prompts = composed(p.all_hr_prompts, p.all_hr_negative_prompts)
         p.main_prompt, p.main_negative_prompt = (p.all_prompts or [""])[0], (p.all_negative_prompts or [""])[0]
 
-    def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
-        """Measure each finished picture."""
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *_: Any) -> None:
+        """Measure each picture as it will be shown: others change it in ``postprocess_image``, inpainting pastes it into its surroundings."""
         run = _run_of(p)
         if run is None:
             return
