@@ -74,8 +74,8 @@ def build_cache(
         stacked(means),
         stacked(stds),
         stacked(masks),
-        session.encode_prompts([p.caption for p in dataset.photos]),
-        session.encode_prompts([""]),
+        session.encode_prompts([p.caption for p in dataset.photos], resolution),
+        session.encode_prompts([""], resolution),
     )
 
 
