@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
+from facechain_ext.api.later import PREFIX
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
 from facechain_ext.api.submitting import decided, estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
 from facechain_ext.api.uploads import MB, Sent, sent_photos
@@ -22,7 +23,6 @@ from facechain_ext.services.jobs import JobState
 from facechain_ext.services.studio import Studio
 from facechain_ext.workspace import PrivateFolder
 
-PREFIX = "/facechain/v1"
 PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 """Faces belong in nobody's cache."""
 

@@ -111,8 +111,8 @@ def build_cache(
         by_photo(means),
         by_photo(stds),
         by_photo(masks),
-        session.encode_prompts([p.caption for p in dataset.photos]),
-        session.encode_prompts([""]),
+        session.encode_prompts([p.caption for p in dataset.photos], resolution),
+        session.encode_prompts([""], resolution),
     )
 
 

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 
 def main() -> dict[str, Any]:
+    from facechain_ext.api.later import install_at_first_request
     from facechain_ext.api.routes import install_routes
     from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
     from facechain_ext.faces.types import PhotoVerdict, Preparation, Reason
@@ -59,7 +60,8 @@ def main() -> dict[str, Any]:
     sys.modules["facechain_ext.services.prepare_person"] = type(sys)("stub")
     sys.modules["facechain_ext.services.prepare_person"].NoUsablePhoto = RuntimeError  # type: ignore[attr-defined]
     app = FastAPI()
-    install_routes(app, lambda: studio, guard=(Depends(check),))
+    # As in the WebUI: the upload below is the first request.
+    install_at_first_request(app, lambda: install_routes(app, lambda: studio, guard=(Depends(check),)))
     stranger, client = TestClient(app), TestClient(app)
     client.auth = ("ada", "secret")
     base = "/facechain/v1"

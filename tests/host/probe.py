@@ -66,10 +66,12 @@ def base_of(model):
         if getattr(module, "network_current_names", ()) == ():
             continue
         merged += 1
-        for attribute, name in (("network_weights_backup", "weight"), ("network_bias_backup", "bias")):
-            backup = getattr(module, attribute, None)
-            if isinstance(backup, torch.Tensor):
-                state[f"{path}.{name}"] = backup
+        weight, bias = getattr(module, "network_weights_backup", None), getattr(module, "network_bias_backup", None)
+        if isinstance(module, torch.nn.MultiheadAttention):
+            kept = {"in_proj_weight": weight[0], "out_proj.weight": weight[1], "out_proj.bias": bias}
+        else:
+            kept = {"weight": weight, "bias": bias}
+        state.update({f"{path}.{name}": backup for name, backup in kept.items() if isinstance(backup, torch.Tensor)})
     return state, merged
 
 
@@ -174,6 +176,66 @@ def fail_at(step, kind):
     WebuiSession.predict = predict
 
 
+def agreement(prompt, side):
+    """How far our session is from the WebUI's own sampler: at every sampling step, what both make of the same noisy latents and words."""
+    from facechain_ext.hosts.a1111.host import WebuiHost
+    from facechain_ext.ports import Conditioning, Prediction
+
+    asked, answered = [], []
+    script_callbacks.on_cfg_denoiser(asked.append)
+    script_callbacks.on_cfg_denoised(answered.append)
+    wanted = {"prompt": prompt, "seed": 3, "steps": 4, "width": side, "height": side, "sampler_name": "Euler", "do_not_save_samples": True}
+    try:
+        with WebuiHost().open_session() as session:
+            p = processing.StableDiffusionProcessingTxt2Img(sd_model=shared.sd_model, **wanted)
+            processing.process_images(p).images[0].close()
+            sampled = [(params.x[:1].clone(), params.sigma[:1], params.text_cond) for params in asked]
+            own = session.encode_prompts([prompt], side)
+            found = []
+            for (x, sigma, theirs), denoised in zip(sampled, (params.x for params in answered), strict=True):
+                words, vector = (theirs["crossattn"], theirs["vector"]) if isinstance(theirs, dict) else (theirs, None)
+                step = int((((1 - session.alphas_cumprod) / session.alphas_cumprod).sqrt() - sigma).abs().argmin())
+                a = session.alphas_cumprod[step]
+                noisy = x * a.sqrt()
+                output = session.predict(noisy, torch.tensor([step]), Conditioning(own.context, own.pooled)).detach()
+                velocity = session.checkpoint.prediction is Prediction.V
+                clean = a.sqrt() * noisy - (1 - a).sqrt() * output if velocity else (noisy - (1 - a).sqrt() * output) / a.sqrt()
+                found.append(
+                    {
+                        "timestep": step,
+                        "words": float((own.context - words).abs().max()),
+                        "vector": None if vector is None else float((own.pooled - vector).abs().max()),
+                        "clean": float((clean - denoised[:1]).abs().max() / denoised[:1].abs().mean()),
+                    }
+                )
+            return {"prediction": session.checkpoint.prediction.value, "family": session.checkpoint.family.value, "steps": found}
+    finally:
+        script_callbacks.remove_callbacks_for_function(asked.append)
+        script_callbacks.remove_callbacks_for_function(answered.append)
+
+
+def latents():
+    """Whether a photo's latents are the same each time, and come with their deviation."""
+    from facechain_ext.hosts.a1111.host import WebuiHost
+
+    photo = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with WebuiHost().open_session() as session:
+        (mean, deviation), (again, _) = session.encode_images(photo), session.encode_images(photo)
+    return {
+        "again": float((mean - again).abs().max()),
+        "deviation": bool((deviation > 0).all()),
+        "finite": bool(torch.isfinite(mean).all()),
+    }
+
+
+def fit(name):
+    """How many of a LoRA file's modules the WebUI's own loader finds a layer for, and where."""
+    on_disk = networks.available_networks[name]
+    held = {key.partition(".")[0] for key in sd_models.read_state_dict(on_disk.filename)}
+    found = networks.load_network(name, on_disk)
+    return {"in the file": len(held), "matched": len(found.modules), "layers": sorted(found.modules)}
+
+
 def add_routes(_demo, app):
     @app.get(f"{PREFIX}/state")
     def state():
@@ -187,6 +249,20 @@ def add_routes(_demo, app):
     def held():
         with call_queue.queue_lock:
             return memory()
+
+    @app.get(f"{PREFIX}/agreement")
+    def agrees(prompt: str, side: int):
+        # The session takes the queue itself.
+        return agreement(prompt, side)
+
+    @app.get(f"{PREFIX}/latents")
+    def photo():
+        return latents()
+
+    @app.get(f"{PREFIX}/fit")
+    def fits(name: str):
+        with call_queue.queue_lock:
+            return fit(name)
 
     @app.post(f"{PREFIX}/fail")
     def fail(body: dict = Body(...)):  # noqa: B008 - fastapi's way

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -78,8 +79,11 @@ def test_a_picture_waits_for_the_training(webui: WebUi, running: str) -> None:
 
 
 def test_a_training_waits_for_a_picture(webui: WebUi, person: str) -> None:
-    # Another thread than the queue's: the picture holds the WebUI while the training asks for it.
-    drawing = threading.Thread(target=lambda: webui.draw(steps=60, batch_size=4))
+    # Another thread than the queue's: the picture holds the WebUI while the training asks for it; for seconds, whatever the checkpoint.
+    began = time.monotonic()
+    webui.draw(steps=4)
+    steps = max(4, min(150, int(20 / (time.monotonic() - began))))
+    drawing = threading.Thread(target=lambda: webui.draw(steps=steps))
     drawing.start()
     job = webui.train(person)
     done = webui.finish(job)

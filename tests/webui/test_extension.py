@@ -24,6 +24,8 @@ BASE = "/facechain/v1"
 
 def registered(page):
     """How often each of our things is there."""
+    # The API's routes come with the first request.
+    TestClient(page.app).get(f"{BASE}/health")
     plot = next(s.module for s in scripts.scripts_data if s.script_class.__module__ == "xyz_grid.py")
     return {
         "callbacks": {name: len(found) for name, found in script_callbacks.callback_map.items()},
@@ -52,6 +54,14 @@ def test_everything_is_there_once(page):
     assert found["settings"] == [f"facechain_{name}" for name in ("folder", "keep_photos", "language", "pack", "preset")]
     assert found["axes"] == 4
     assert f"{BASE}/train" in found["routes"]
+
+
+def test_the_start_is_not_held_up(page):
+    script_callbacks.searched.clear()
+    again = webui.start(ROOT)
+    assert script_callbacks.searched == []
+    ours = [r for r in again.app.routes if str(getattr(r, "path", "")).startswith("/facechain")]
+    assert [r.path for r in ours] == [f"{BASE}/{{rest:path}}"]
 
 
 def test_reload_ui_doubles_nothing(page, draw):

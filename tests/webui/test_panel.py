@@ -11,6 +11,8 @@ import webui
 from modules import infotext_utils, paths_internal, processing, scripts, sd_models, shared
 from PIL import Image
 
+from facechain_ext.portraits.rank import Score
+
 LIKENESS = "FaceChain likeness"
 SIZE = {"width": 128, "height": 128, "steps": 6}
 """Large enough for a face to be found."""
@@ -197,6 +199,47 @@ def test_what_a_hook_raises_makes_no_picture_of_somebody_else(panel, config, mon
     # The WebUI would only log it and draw the prompt without the person.
     assert drawn.images == []
     assert "ZeroDivisionError" in drawn.processed.comments
+
+
+def test_what_is_measured_is_the_picture_as_it_is_shown(panel, config, monkeypatch):
+    """Another script, whose turn comes after ours, paints over every picture, as a face swapper does."""
+    import numpy as np
+
+    seen, runner = [], scripts.scripts_txt2img
+
+    class Painter(scripts.Script):
+        filename, args_from, args_to = "painter", 0, 0
+
+        def postprocess_image(self, p, pp, *_):
+            pp.image = Image.new("RGB", pp.image.size, "red")
+
+    monkeypatch.setattr(runner, "alwayson_scripts", [*runner.alwayson_scripts, Painter()])
+    monkeypatch.setattr("facechain_ext.hosts.a1111.script.score", lambda picture, *_: seen.append(picture) or Score(None, 0))
+    panel(True, config, batch_size=2, **SIZE)
+    assert [np.unique(picture.reshape(-1, 3), axis=0).tolist() for picture in seen] == [[[255, 0, 0]]] * 2
+
+
+@pytest.mark.parametrize("turn", ["before ours", "after ours"])
+def test_pictures_another_script_adds_keep_their_place(panel, config, monkeypatch, turn):
+    """ControlNet's maps come last in the gallery; in Forge it is asked before us."""
+    runner, added = scripts.scripts_txt2img, Image.new("RGB", (128, 128), "blue")
+
+    class Adder(scripts.Script):
+        filename, args_from, args_to = "adder", 0, 0
+
+        def postprocess(self, p, processed, *_):
+            processed.images.append(added)
+
+    own = list(runner.alwayson_scripts)
+    monkeypatch.setattr(runner, "alwayson_scripts", [Adder(), *own] if turn == "before ours" else [*own, Adder()])
+    plain = panel(True, {**config, "rank": False}, batch_size=2, n_iter=2, **SIZE)
+    drawn = panel(True, config, batch_size=2, n_iter=2, **SIZE)
+    found = [likeness(text) for text in drawn.infotexts]
+    assert len(drawn.images) == 5
+    assert drawn.pixels[-1] == plain.pixels[-1]
+    assert found == sorted((likeness(text) for text in plain.infotexts), reverse=True)
+    assert [image.info["parameters"] for image in drawn.images[:4]] == drawn.infotexts
+    assert drawn.pixels != plain.pixels
 
 
 def test_a_picture_that_cannot_be_scored_is_still_there(panel, config, monkeypatch):

@@ -168,7 +168,9 @@ def test_hooks_come_in_the_hosts_order_and_their_errors_are_swallowed(draw, monk
         "process_batch",
         "postprocess_batch",
         "postprocess_image",
+        "postprocess_image_after_composite",
         "postprocess_image",
+        "postprocess_image_after_composite",
         "postprocess",
     ]
     assert len(drawn.images) == 2

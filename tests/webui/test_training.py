@@ -221,13 +221,58 @@ def test_the_preview_leaves_no_option_behind(known, train):
 def test_clip_skip_of_the_webui_counts(studio):
     host = studio.host(None)
     with host.open_session() as session:
-        plain = session.encode_prompts(["photo of a person"]).context
+        plain = session.encode_prompts(["photo of a person"], 64).context
     shared.opts.data["CLIP_stop_at_last_layers"] = 2
     with host.open_session() as session:
-        skipped = session.encode_prompts(["photo of a person"]).context
+        skipped = session.encode_prompts(["photo of a person"], 64).context
     shared.opts.data.pop("CLIP_stop_at_last_layers")
     assert not torch.equal(plain, skipped)
     assert not plain.requires_grad
+
+
+def test_latents_are_computed_where_the_model_gives_out_samples_only(studio, monkeypatch):
+    """As SDXL's does: scaled, and drawn from the global generator (sgm's AutoencoderKLInferenceWrapper)."""
+    photo, host = torch.rand(1, 3, 64, 64) * 2 - 1, studio.host(None)
+    with host.open_session() as session:
+        plain = session.encode_images(photo)
+    model = sd_models.model_data.sd_model
+    coder = model.first_stage_model
+    monkeypatch.setattr(model, "encode_first_stage", lambda x: model.scale_factor * coder.encode(x).sample())
+    with host.open_session() as session:
+        drawn = session.encode_images(photo), session.encode_images(photo)
+    for mean, deviation in drawn:
+        assert torch.equal(mean, plain[0])
+        assert torch.equal(deviation, plain[1])
+    assert float(plain[1].min()) > 0
+    assert not coder.quant_conv._forward_hooks
+
+
+def test_sdxl_is_told_the_size_that_is_trained(studio, monkeypatch):
+    model, told = sd_models.model_data.sd_model, []
+
+    def conditioning(prompts):
+        told.append((list(prompts), prompts.width, prompts.height))
+        return {"crossattn": torch.zeros(len(prompts), 77, 64), "vector": torch.zeros(len(prompts), 8)}
+
+    for name, value in {"is_sd1": False, "is_sdxl": True, "get_learned_conditioning": conditioning}.items():
+        monkeypatch.setattr(model, name, value)
+    with studio.host(None).open_session() as session:
+        found = session.encode_prompts(["a", "b"], 96)
+    assert told == [(["a", "b"], 96, 96)]
+    assert found.pooled.shape == (2, 8)
+
+
+def test_another_extensions_forward_on_a_block_stays(studio):
+    unet = sd_models.model_data.sd_model.model.diffusion_model
+    block = next(m for m in unet.modules() if type(m).__name__ == "ResBlock")
+    theirs = block.forward
+    block.forward = theirs
+    try:
+        with studio.host(None).open_session(gradient_checkpointing=True):
+            assert block.forward is not theirs
+        assert vars(block)["forward"] is theirs
+    finally:
+        del block.forward
 
 
 @pytest.mark.parametrize(

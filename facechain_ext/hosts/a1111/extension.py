@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from modules import script_callbacks, shared
 
+from facechain_ext.api.later import install_at_first_request
 from facechain_ext.hosts.a1111.axes import add_axes
 from facechain_ext.hosts.a1111.script import own_words
 from facechain_ext.hosts.a1111.sending import TARGETS, build_sending
@@ -24,7 +26,16 @@ AS_WEBUI = "As the WebUI"
 
 
 def register() -> None:
-    """Hand our callbacks to the WebUI, which forgets them at 'Reload UI'."""
+    """Hand our callbacks to the WebUI, which forgets them at 'Reload UI'.
+
+    On a thread of its own: for each callback the WebUI looks up the source file of every frame on the stack (script_callbacks.py,
+    ``inspect.stack()``), and for the frozen frames of the import that runs its scripts goes through all loaded modules: 0.1 s and more each.
+    """
+    with ThreadPoolExecutor(1) as brief:
+        brief.submit(_register).result()
+
+
+def _register() -> None:
     script_callbacks.on_ui_settings(add_settings)
     script_callbacks.on_ui_tabs(make_tab)
     script_callbacks.on_app_started(add_api)
@@ -103,7 +114,11 @@ def add_api(_demo: Any, app: Any) -> None:
     """The HTTP API, where the WebUI's own is switched on; behind the same password."""
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
-    from facechain_ext.api.routes import install_routes
-    from facechain_ext.hosts.a1111.guard import password
 
-    install_routes(app, studio, guard=password())
+    def install() -> None:
+        from facechain_ext.api.routes import install_routes
+        from facechain_ext.hosts.a1111.guard import password
+
+        install_routes(app, studio, guard=password())
+
+    install_at_first_request(app, install)

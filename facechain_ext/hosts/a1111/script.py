@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class _Run:
 
     config: PanelConfig
     person: Embedding
-    scores: list[Score]
+    scores: list[Score] = field(default_factory=list)
+    pictures: list[Any] = field(default_factory=list)
+    """What was scored, as it goes into the gallery."""
 
 
 class FaceChainScript(scripts.Script):
@@ -130,7 +132,7 @@ class FaceChainScript(scripts.Script):
             own.pop("FaceChain own hires negative")
         own_tags = "|".join(re.escape(file.stem) for file in folder.loras.glob("*.safetensors"))
         self._write(p, look, dataset.caption, tags, re.compile(f"<lora:({own_tags})[:>]"))
-        p.facechain_run = run = _Run(replace(config, person=folder.name), dataset.mean_embedding, [])
+        p.facechain_run = run = _Run(replace(config, person=folder.name), dataset.mean_embedding)
         # A dictionary of its own: the cells of an X/Y/Z plot share theirs.
         p.extra_generation_params = {
             **p.extra_generation_params,
@@ -161,8 +163,8 @@ class FaceChainScript(scripts.Script):
             p.all_hr_prompts, p.all_hr_negative_prompts = composed(p.all_hr_prompts, p.all_hr_negative_prompts)
         p.main_prompt, p.main_negative_prompt = (p.all_prompts or [""])[0], (p.all_negative_prompts or [""])[0]
 
-    def postprocess_image(self, p: Any, pp: Any, *_: Any) -> None:
-        """Measure each finished picture."""
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *_: Any) -> None:
+        """Measure each picture as it will be shown: others change it in ``postprocess_image``, inpainting pastes it into its surroundings."""
         run = _run_of(p)
         if run is None:
             return
@@ -172,17 +174,18 @@ class FaceChainScript(scripts.Script):
             log.exception("a picture could not be scored")
             found = Score(None, 0)
         run.scores.append(found)
+        run.pictures.append(pp.image)
 
     def postprocess(self, p: Any, processed: Any, *_: Any) -> None:
-        """Put the most alike first in the gallery."""
+        """Put the most alike first in the gallery; what else is in it (a grid, ControlNet's maps) keeps its place."""
         run = _run_of(p)
-        first = processed.index_of_first_image
-        if run is None or not run.config.rank or len(run.scores) != len(processed.images) - first:
+        first = _place_of(run.pictures, processed) if run is not None and run.config.rank else None
+        if run is None or first is None:
             return
         places = order(run.scores, run.config.min_likeness)
         for name in ("images", "infotexts"):
             values = getattr(processed, name)
-            values[first:] = [values[first + i] for i in places]
+            values[first : first + len(places)] = [values[first + i] for i in places]
         for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
             values = getattr(processed, name)
             if len(values) == len(places):
@@ -191,6 +194,15 @@ class FaceChainScript(scripts.Script):
 
 def _run_of(p: Any) -> _Run | None:
     return getattr(p, "facechain_run", None)
+
+
+def _place_of(pictures: Sequence[Any], processed: Any) -> int | None:
+    """Where ``pictures`` begin in the gallery; None when they do not lie there one after another (inpainting's masks may lie between)."""
+    gallery, first = processed.images, processed.index_of_first_image
+    if len(gallery) - first == len(pictures):
+        return first
+    same = [a is b for a, b in zip(gallery[first:], pictures, strict=False)]
+    return first if pictures and same == [True] * len(pictures) else None
 
 
 def _likeness_of(run: _Run) -> Callable[..., str | None]:

@@ -41,19 +41,26 @@ class WebuiSession:
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
-        model = self._model
-        with torch.no_grad(), devices.autocast():
-            encoded = model.encode_first_stage(images.to(self.device, devices.dtype_vae))
-            if hasattr(encoded, "mean") and hasattr(encoded, "std") and not isinstance(encoded, torch.Tensor):
-                return encoded.mean.float() * model.scale_factor, encoded.std.float() * model.scale_factor
-            # SDXL's code scales and samples by itself.
-            return encoded.float(), torch.zeros_like(encoded, dtype=torch.float32)
+        mean, deviation = self._moments(images)
+        return mean * self._model.scale_factor, deviation * self._model.scale_factor
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def _moments(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the autoencoder computes; SDXL's code gives out a sample only (sgm's AutoencoderKLInferenceWrapper)."""
+        coder, seen = self._model.first_stage_model, []
+        listening = coder.quant_conv.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            with torch.no_grad(), devices.autocast():
+                self._model.encode_first_stage(images.to(self.device, devices.dtype_vae))
+        finally:
+            listening.remove()
+        mean, logarithm = torch.cat(seen).float().chunk(2, dim=1)
+        # Limits of DiagonalGaussianDistribution.
+        return mean, torch.exp(logarithm.clamp(-30, 20) / 2)
+
+    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
         with torch.no_grad(), devices.autocast():
             if self.checkpoint.family is Family.SDXL:
-                side = self.checkpoint.resolution
                 encoded = self._model.get_learned_conditioning(prompt_parser.SdConditioning(list(prompts), width=side, height=side))
                 return Conditioning(encoded["crossattn"].detach(), encoded["vector"].detach())
             return Conditioning(self._model.get_learned_conditioning(list(prompts)).detach())
@@ -106,6 +113,8 @@ def checkpointed(unet: torch.nn.Module) -> Iterator[None]:
     Non-reentrant: with a frozen base the WebUI's own kind (modules/sd_hijack_checkpoint.py) finds nothing that needs a gradient.
     """
     blocks = [m for m in unet.modules() if type(m).__name__ in CHECKPOINTED]
+    # Another extension may have put one on the object (ControlNet does so with the whole UNet's).
+    others = {block: vars(block)["forward"] for block in blocks if "forward" in vars(block)}
     for block in blocks:
         original = block.forward
 
@@ -119,3 +128,5 @@ def checkpointed(unet: torch.nn.Module) -> Iterator[None]:
         for block in blocks:
             # The class's own method shows again.
             del block.forward
+            if block in others:
+                block.forward = others[block]

@@ -48,10 +48,10 @@ class ForgeSession(WebuiSession):
             mean, std = self._engine.moments(self._model, images.to(self.device))
         return _ordinary(mean).float(), _ordinary(std).float()
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
         self._resident = False
-        model, side = self._model, self.checkpoint.resolution
+        model = self._model
         wanted: Any = list(prompts)
         if self.checkpoint.family is Family.SDXL:
             wanted = prompt_parser.SdConditioning(list(prompts), width=side, height=side)

@@ -53,7 +53,7 @@ class SmallSession:
         pooled = torch.nn.functional.avg_pool2d(images, 8)
         return torch.cat([pooled, pooled.mean(1, keepdim=True)], 1), torch.full((len(images), 4, *pooled.shape[2:]), 0.1)
 
-    def encode_prompts(self, prompts):
+    def encode_prompts(self, prompts, side):
         """77 tokens for each 20 characters begun, every row as long as the longest, different for different words."""
         self.prompts += prompts
         chunks = max(1, *(-(-len(p) // 20) for p in prompts))

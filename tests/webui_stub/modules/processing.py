@@ -309,6 +309,7 @@ def one_batch(p: Any, n: int, made: list[Image.Image], infotexts: list[str]) -> 
     for i, pixels in enumerate(pictures):
         pp = scripts.PostprocessImageArgs(Image.fromarray((255 * pixels.permute(1, 2, 0).numpy()).astype(np.uint8)))
         hook("postprocess_image", p, pp)
+        hook("postprocess_image_after_composite", p, pp)
         text = create_infotext(p, (p.prompts, p.negative_prompts), p.seeds, i)
         if opts.samples_save and not p.do_not_save_samples:
             # Before ``postprocess``: files keep the order of the seeds (:1085).
