@@ -62,6 +62,8 @@ class _Judgement:
 
     verdicts: dict[int, PhotoVerdict] = field(default_factory=dict)
     kept: list[_Pick] = field(default_factory=list)
+    rivals: int = 0
+    """Photos with the one other person seen most often."""
 
 
 def prepare(
@@ -112,7 +114,7 @@ def judge(draft: Draft, analyzer: FaceAnalyzer, decisions: Decisions | None = No
     dataset = _dataset(draft, judgement, analyzer, decided, tags) if judgement.kept else None
     verdicts = tuple(judgement.verdicts[i] for i in range(len(draft.seen)))
     suggestion = suggest([a for p in judgement.kept if (a := p.candidate.attributes) is not None])
-    advice = [*_advice(judgement.kept), *_about(suggestion, draft.config)]
+    advice = [*_advice(judgement.kept), *_rival(judgement), *_about(suggestion, draft.config)]
     thumbnails = tuple(s.thumbnail for s in draft.seen)
     return Preparation(verdicts, dataset, tuple(advice), draft.sources, thumbnails, suggestion)
 
@@ -151,6 +153,7 @@ def _identify(seen: Sequence[Seen], pack: str, found: _Judgement, decided: Decis
         same_person(pack),
         fixed=fixed,
     )
+    found.rivals = choice.rivals
     picks: list[_Pick] = []
     for place, (i, s) in enumerate(open_):
         if place in chosen:
@@ -189,13 +192,16 @@ def _recognised(index: int, seen: Seen, place: int, choice: Choice, found: _Judg
         found.verdicts[index] = _stranger(seen, likeness)
         return None
     several = len(sizes) > 1
-    if several and not agreed and sizes[k] < DOMINANT * max(size for j, size in enumerate(sizes) if j != k):
+    twins = bool(choice.alike) and choice.alike[place] > 1
+    if several and not agreed and not twins and sizes[k] < DOMINANT * max(size for j, size in enumerate(sizes) if j != k):
         text = f"{len(sizes)} faces of similar size, and no other photo tells whose is meant. Choose the face, or add more photos of the person."
         quality, faces = seen.candidates[k].quality, _faces(seen, None, likeness)
         found.verdicts[index] = PhotoVerdict(seen.file, False, (Reason.SEVERAL_PEOPLE,), (text,), quality, likeness, faces)
         return None
     why = "it matches the other photos" if agreed else "it is by far the largest"
     text = f"{len(sizes)} faces; the one {seen.candidates[k].place} was taken because {why}."
+    if twins:
+        text = f"{choice.alike[place]} faces look like this person (a mirror, a collage, twins); the one {seen.candidates[k].place} was taken."
     return _Pick(index, seen, seen.candidates[k], likeness, [(Reason.SEVERAL_PEOPLE, text)] if several else [])
 
 
@@ -293,6 +299,13 @@ def _in_crop(found: Candidate) -> Face:
     """The face in px of its crop."""
     box = box_to_crop(found.face.bbox, found.frame, found.width)
     return replace(found.face, bbox=np.asarray(box, np.float32), landmarks=to_crop(found.face.landmarks, found.frame, found.width))
+
+
+def _rival(judgement: _Judgement) -> list[str]:
+    """That the set does not tell whose it is."""
+    if judgement.rivals < 2 or judgement.rivals < len(judgement.kept):
+        return []
+    return [f"Another person is in {judgement.rivals} of the photos too. If that one is meant, choose their face in one of them."]
 
 
 def _about(suggestion: Suggestion | None, config: PrepareConfig) -> list[str]:
