@@ -193,8 +193,9 @@ def test_nobodys_files_in_the_temporary_folder_are_run(webui: Webui, tmp_path: P
     common.mkdir()
     for name in ("re", "json", "peft", "importlib"):
         (common / f"{name}.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'a').close()\nraise SystemExit(3)\n")
+    offer(webui)
     said = webui.run(TMPDIR=str(common))
-    assert "ready" in said
+    assert "ready" in said, said
     assert not (tmp_path / "hijacked").exists()
 
 
