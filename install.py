@@ -192,7 +192,9 @@ def import_errors() -> dict[str, str]:
     """Import every module in a process of its own; module -> what went wrong."""
     modules = [package.module for package in PACKAGES]
     program = (
-        "import importlib, json, sys\nfailed = {}\n"
+        # -c puts the folder it runs in first, where anybody's json.py may lie.
+        "import sys\nsys.path[:] = [place for place in sys.path if place]\n"
+        "import importlib, json\nfailed = {}\n"
         "for name in sys.argv[1:]:\n"
         "    try:\n        importlib.import_module(name)\n"
         "    except BaseException as error:\n        failed[name] = f'{type(error).__name__}: {error}'.splitlines()[0]\n"

@@ -5,6 +5,8 @@ FACECHAIN_WEBUI_URL    where it runs. It needs ``--api`` and the probe, which on
 FACECHAIN_WEBUI_START  a command that starts it, called as ``COMMAND PORT FLAGS...``; then the tests write the probe, start a server of
                        their own on a free port, stop it and take the probe out again. FACECHAIN_WEBUI_URL is not needed then.
 FACECHAIN_WEBUI_CHECKPOINT  the checkpoint to load, best a tiny one; else whatever is loaded.
+
+SD2 and SDXL (test_families.py) need the checkpoints that ``python tests/host/narrow_checkpoints.py WEBUI/models/Stable-diffusion`` writes.
 """
 
 from __future__ import annotations

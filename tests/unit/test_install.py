@@ -188,6 +188,17 @@ def test_an_extension_folder_that_cannot_be_written(webui: Webui):
     assert "ready" in webui.run()
 
 
+def test_nobodys_files_in_the_temporary_folder_are_run(webui: Webui, tmp_path: Path):
+    common = tmp_path / "everybodys"
+    common.mkdir()
+    for name in ("re", "json", "peft", "importlib"):
+        (common / f"{name}.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'a').close()\nraise SystemExit(3)\n")
+    offer(webui)
+    said = webui.run(TMPDIR=str(common))
+    assert "ready" in said, said
+    assert not (tmp_path / "hijacked").exists()
+
+
 def test_needs_the_standard_library_only():
     imported = set(re.findall(r"^(?:import|from) (\w+)", (ROOT / "install.py").read_text(), re.MULTILINE))
 
