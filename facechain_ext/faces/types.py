@@ -62,6 +62,10 @@ class Reason(str, enum.Enum):
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near-duplicate"
     TOO_MANY = "too-many"
+    OCCLUDED = "occluded"
+    GREY = "grey"
+    FILTERED = "filtered"
+    TURNED = "turned"
 
 
 @dataclass(frozen=True, slots=True)
