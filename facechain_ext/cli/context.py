@@ -45,7 +45,8 @@ def analyzer_of(workspace: Workspace) -> Callable[[], FaceAnalyzer]:
 
     @functools.cache
     def make() -> FaceAnalyzer:
-        from facechain_ext.vision.insight import SHIPPED, InsightAnalyzer, pack_folder
+        from facechain_ext.vision.insight import InsightAnalyzer
+        from facechain_ext.vision.packs import SHIPPED, pack_folder
 
         return InsightAnalyzer(pack_folder(OPTIONS.pack or SHIPPED, workspace.packs))
 

@@ -63,7 +63,7 @@ def list_styles(as_json: AsJson = False) -> None:
 @models_app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Checkpoints to train on, and face model packs."""
-    from facechain_ext.vision.insight import available_packs
+    from facechain_ext.vision.packs import available_packs
 
     output = Output(as_json=as_json)
     studio = make_studio(output)

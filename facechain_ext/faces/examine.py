@@ -13,6 +13,7 @@ import numpy as np
 
 from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.faces.advice import Shown, shown_of
 from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.describe import describe
 from facechain_ext.faces.duplicates import Bits, fingerprint
@@ -59,6 +60,7 @@ class Candidate:
     box: tuple[float, float, float, float]
     """In shares of the photo."""
     attributes: Attributes | None
+    shown: Shown
     tags: tuple[str, ...]
     """What can be measured beside the person, without the background."""
 
@@ -216,6 +218,7 @@ def _candidate(image: Image, face: Face, analyzer: FaceAnalyzer, config: Prepare
         ("on the left", "in the middle", "on the right")[min(2, int(3 * face.centre[0] / size[0]))],
         (x0, y0, x1, y1),
         analyzer.attributes(image, face),
+        shown_of(probe, face, square),
         tuple(describe(crop, face, frame)),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facechain_ext.config import PrepareConfig
+from facechain_ext.faces.advice import advice
 from facechain_ext.faces.attributes import Suggestion, suggest
 from facechain_ext.faces.captions import Captioning, caption, captions, from_captioner
 from facechain_ext.faces.describe import background
@@ -114,9 +115,9 @@ def judge(draft: Draft, analyzer: FaceAnalyzer, decisions: Decisions | None = No
     dataset = _dataset(draft, judgement, analyzer, decided, tags) if judgement.kept else None
     verdicts = tuple(judgement.verdicts[i] for i in range(len(draft.seen)))
     suggestion = suggest([a for p in judgement.kept if (a := p.candidate.attributes) is not None])
-    advice = [*_advice(judgement.kept), *_rival(judgement), *_about(suggestion, draft.config)]
+    said = [*advice([p.candidate.shown for p in judgement.kept]), *_rival(judgement), *_about(suggestion, draft.config)]
     thumbnails = tuple(s.thumbnail for s in draft.seen)
-    return Preparation(verdicts, dataset, tuple(advice), draft.sources, thumbnails, suggestion)
+    return Preparation(verdicts, dataset, tuple(said), draft.sources, thumbnails, suggestion)
 
 
 def _judge(draft: Draft, pack: str, decided: Decisions) -> _Judgement:
@@ -316,16 +317,3 @@ def _about(suggestion: Suggestion | None, config: PrepareConfig) -> list[str]:
         f"The face models take this person for a {suggestion.subject} of about {suggestion.age}: "
         f"if that is right, '{suggestion.subject}' is a better class word than '{config.subject}'."
     ]
-
-
-def _advice(picks: Sequence[_Pick]) -> list[str]:
-    """Sentences about the set of accepted photos as a whole."""
-    if not picks:
-        return ["No photo can be used. Add photos that show the face large, sharp and uncovered."]
-    said = [f"{len(picks)} photo{'s' if len(picks) > 1 else ''} will be used."]
-    if len(picks) < 5:
-        said.append(f"That is enough to go on, but the likeness will be limited: {5 - len(picks)} to {15 - len(picks)} more would help.")
-    yaws = [p.candidate.face.yaw for p in picks]
-    if len(picks) >= 3 and max(yaws) - min(yaws) < 15:
-        said.append("All photos show the face from the same side: two or three views from the sides would help.")
-    return said

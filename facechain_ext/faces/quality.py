@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facechain_ext.faces.geometry import Frame, box_to_crop
+from facechain_ext.faces.geometry import Frame, Points, box_to_crop, to_crop
 from facechain_ext.faces.types import Face, Image, Reason
 
 
@@ -21,20 +21,38 @@ class Limits:
     upscale_worth_saying: float = 1.5
     face_side: float = 36.0
     """px; below, the 112 px the embedder wants are mostly invented."""
-    sharpness: float = 0.28
-    """ORL: 0.46 to 0.74; blurred with sigma 1 px 0.34 to 0.57, with 2 px (of a 75 px face) 0.22 to 0.39, median 0.31,
-    with 3 px at most 0.29."""
+    sharpness: float = 0.30
+    """ORL: 0.46 to 0.74, colour photos 0.33 to 0.70; ORL blurred with sigma 1 px 0.37 to 0.60, with 2 px (of a 75 px face) 0.26 to 0.41,
+    median 0.34, with 3 px at most 0.29; enlarged twice without new detail 0.33 to 0.58."""
     dark: float = 60.0
-    """Of the 95th percentile: highlights, so that dark skin is not taken for a dark photo. ORL: 136 to 210."""
+    """Of the 95th percentile: highlights, so that dark skin is not taken for a dark photo. ORL: 135 to 217, colour photos at least 108,
+    ORL at half the brightness 70 to 106, at a quarter 35 to 53."""
     bright: float = 200.0
-    """Of the 5th percentile. ORL: 29 to 88."""
+    """Of the 5th percentile. ORL: 24 to 107, colour photos at most 90."""
     contrast: float = 24.0
     """Between the two. ORL: at least 98."""
     yaw: float = 65.0
     """Degrees; the far eye is hidden beyond."""
     pitch: float = 50.0
     score: float = 0.60
-    """Detector confidence. YuNet gives the 400 ORL photos at least 0.90, face-filling squares at least 0.87."""
+    """Detector confidence. YuNet gives the 400 ORL photos at least 0.88, face-filling squares at least 0.87."""
+    eyes: float = 0.58
+    """Brightness around the eyes, of the cheeks' brightness. ORL 0.60 to 1.06, a third of them with glasses, colour photos 0.59 to 1.01;
+    with dark glasses drawn on 0.11 to 0.44, with brown ones 0.27 to 0.64 (99 %)."""
+    eyes_high: float = 1.15
+    """Above, the cheeks are darker than the eyes: a black mask, median 2.0."""
+    mouth: float = 0.062
+    """Detail at the mouth, of the sharpness. ORL at least 0.068, blurred with 1 px 0.065, colour photos 0.078; surgical masks drawn on
+    0.01 to 0.06 (99 %), a hand 0.01 to 0.03."""
+    grey: float = 2.0
+    """Chroma of the face (CIELAB). Colour photos of skin: 4.3 to 40; black and white: 0, as a JPEG at most 1."""
+    saturated: float = 50.0
+    """Chroma; colour photos at most 40."""
+    hue: tuple[float, float] = (20.0, 95.0)
+    """Degrees of CIELAB hue of skin, of whatever tone: 35 to 83 in 43 of 45 colour faces, below 0 in pink stage light."""
+    tint: float = 2.0
+    """Spread of the colours beyond what brightness alone explains. Colour photos at least 3.2; sepia prints
+    saved as JPEG 0.4 to 0.9, of a 60 px face 1.9."""
 
 
 LIMITS = Limits()
@@ -58,6 +76,16 @@ class Measures:
     pitch: float
     score: float
     """Detector confidence 0..1."""
+    eyes: float = 1.0
+    """Brightness around the eyes, of the cheeks' brightness; dark glasses make it small."""
+    mouth: float = 1.0
+    """Detail at the mouth, of the skin's brightness; a mask or a hand has next to none."""
+    chroma: float = 20.0
+    """Median CIELAB chroma of the face, 0 grey .. 100."""
+    hue: float = 55.0
+    """CIELAB hue of the face's median colour, degrees -180..180; red 40, yellow 100, green 136, blue -54."""
+    tint: float = 5.0
+    """Spread of the colours (CIELAB) that brightness does not explain: next to 0 in a print of one colour, sepia for example."""
 
 
 def measure(crop: Image, face: Face, frame: Frame) -> Measures:
@@ -73,7 +101,70 @@ def measure(crop: Image, face: Face, frame: Frame) -> Measures:
         fine = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
     else:
         fine = grey
-    return Measures(sharpness(fine), float(low), float(high), face.size, upscale, face.yaw, face.pitch, face.score)
+    level = aligned(crop, to_crop(face.landmarks, frame, resolution))
+    eyes, mouth = uncovered(level, face.yaw)
+    return Measures(
+        sharpness(fine), float(low), float(high), face.size, upscale, face.yaw, face.pitch, face.score, eyes, mouth, *colour(level)
+    )
+
+
+LEVEL = 112
+MARKS = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]])
+"""Where eyes, nose and mouth corners lie in a levelled face of 112 px. Source: ArcFace's alignment (Deng et al. 2019)."""
+
+
+def aligned(crop: Image, landmarks: Points) -> Image:
+    """The face (112, 112, 3) with level eyes: ``crop`` (R, R, 3) moved, turned and scaled so that ``landmarks`` (5, 2) meet ``MARKS``."""
+    x, y = np.asarray(landmarks, np.float64).T
+    one, none = np.ones(len(x)), np.zeros(len(x))
+    rows = np.concatenate([np.stack([x, -y, one, none], axis=1), np.stack([y, x, none, one], axis=1)])
+    a, b, left, top = np.linalg.lstsq(rows, MARKS.T.ravel(), rcond=None)[0]
+    shrink = max(1.0, 1 / max(float(np.hypot(a, b)), 1e-3))  # warping alone would alias
+    side = max(8, round(crop.shape[0] / shrink))
+    part = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) if shrink > 1 else crop
+    scale = crop.shape[0] / part.shape[0]
+    matrix = np.array([[a * scale, -b * scale, left], [b * scale, a * scale, top]])
+    return np.asarray(cv2.warpAffine(part, matrix, (LEVEL, LEVEL), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def uncovered(level: Image, yaw: float) -> tuple[float, float]:
+    """``Measures.eyes`` and ``Measures.mouth`` of a levelled face (112, 112, 3) that looks aside by ``yaw`` degrees."""
+    grey = np.asarray(cv2.GaussianBlur(cv2.cvtColor(level, cv2.COLOR_RGB2GRAY), (0, 0), 1.0), np.float32)
+    cheeks = np.concatenate([grey[60:74, 50:62].ravel(), grey[66:80, 26:42].ravel(), grey[66:80, 70:86].ravel()])
+    skin = max(float(np.percentile(cheeks, 60)), 1.0)
+    # The brightest quarter: lids and the skin around an eye are as light as cheeks, behind dark glasses nothing is.
+    eyes = [min(float(np.percentile(grey[y - 9 : y + 10, x - 9 : x + 10], 75)) for y in (48, 52, 56)) / skin for x in (38, 74)]
+    light = (eyes[0] if yaw > 0 else eyes[1]) if abs(yaw) > NEAR_EYE else sum(eyes) / 2
+    around = np.concatenate([grey[24:38, 40:72].ravel(), cheeks])
+    # Twice, because landmarks on a mask may lie too far apart; the upper lip has less to show.
+    detail = min(_detail(grey[80:100, 44:68]), UPPER_LIP * _detail(grey[70:90, 44:68]))
+    return light, detail / max(float(np.percentile(around, 60)), 1.0)
+
+
+def _detail(grey: NDArray[np.float32]) -> float:
+    """Mean difference of neighbours in ``grey`` (H, W), along and across."""
+    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
+
+
+UPPER_LIP = 1.25
+"""The least detail of ORL and of colour photos is 0.068 at the mouth and 0.052 just above."""
+NEAR_EYE = 20.0
+"""Degrees of yaw beyond which the far eye is left out: beside it lies hair or background."""
+
+
+CAST = 10.0
+"""Chroma above which the hue of a face means something."""
+
+
+def colour(level: Image) -> tuple[float, float, float]:
+    """``Measures.chroma``, ``hue`` and ``tint`` of a levelled face (112, 112, 3), forehead to mouth."""
+    part = np.ascontiguousarray(cv2.GaussianBlur(level, (0, 0), 1.5)[26:100, 26:86]).astype(np.float32) / 255
+    light, a, b = np.moveaxis(np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2LAB), np.float64), 2, 0)
+    terms = np.stack([(light.ravel() / 100) ** k for k in range(4)], axis=1)
+    both = np.stack([a.ravel(), b.ravel()], axis=1)
+    rest = both - terms @ np.linalg.lstsq(terms, both, rcond=None)[0]
+    hue = float(np.degrees(np.arctan2(np.median(b), np.median(a))))
+    return float(np.median(np.hypot(a, b))), hue, float(np.sqrt((rest**2).sum(axis=1).mean()))
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
@@ -122,13 +213,33 @@ def faults(found: Measures) -> list[tuple[Reason, str]]:
         said.append((Reason.TOO_BRIGHT, "The face is washed out. Use a photo with softer light or less exposure."))
     elif found.sharpness < LIMITS.sharpness:
         said.append((Reason.BLURRED, "The face is blurred. Use a photo in focus, taken with a steady hand."))
+    else:
+        said += _covered(found)
     if abs(found.yaw) > LIMITS.yaw or abs(found.pitch) > LIMITS.pitch:
         said.append((Reason.EXTREME_POSE, "The head is turned so far that half of the face is hidden. Use a photo where both eyes show."))
     return said
 
 
+def _covered(found: Measures) -> list[tuple[Reason, str]]:
+    """What hides a part of the face; only told of sharp, well lit ones, since blur and darkness hide the same details."""
+    if found.eyes < LIMITS.eyes:
+        return [(Reason.OCCLUDED, "The eyes are covered, it seems by dark glasses. Use a photo that shows the eyes.")]
+    if found.mouth < LIMITS.mouth * found.sharpness or found.eyes > LIMITS.eyes_high:
+        return [(Reason.OCCLUDED, "Mouth or cheeks are covered, it seems by a mask or a hand. Use a photo that shows the whole face.")]
+    return []
+
+
 def remarks(found: Measures) -> list[tuple[Reason, str]]:
     """What is worth knowing about a photo that is accepted all the same."""
+    said: list[tuple[Reason, str]] = []
     if found.upscale > LIMITS.upscale_worth_saying:
-        return [(Reason.TOO_SMALL, f"The face is small and was enlarged {found.upscale:.1f} times; a closer photo would train sharper.")]
-    return []
+        text = f"The face is small and was enlarged {found.upscale:.1f} times; a closer photo would train sharper."
+        said.append((Reason.TOO_SMALL, text))
+    if found.chroma < LIMITS.grey:
+        said.append((Reason.GREY, "The photo is black and white; colours of skin, hair and eyes have to come from other photos."))
+    elif found.tint < LIMITS.tint:
+        said.append((Reason.FILTERED, "The photo has one colour only, like an old print; colours have to come from other photos."))
+    elif found.chroma > LIMITS.saturated or (found.chroma > CAST and not LIMITS.hue[0] <= found.hue <= LIMITS.hue[1]):
+        text = "The face has an unnatural colour, by a filter or coloured light; the portraits may take it on. A photo in plain light is better."
+        said.append((Reason.FILTERED, text))
+    return said

@@ -70,6 +70,9 @@ class Reason(str, enum.Enum):
     CHOSEN = "chosen"
     RETOUCHED = "retouched"
     TURNED = "turned"
+    OCCLUDED = "occluded"
+    GREY = "grey"
+    FILTERED = "filtered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,7 @@ from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.geometry import Frame, pose, to_photo
 from facechain_ext.faces.types import Embedding, Face, Image
 from facechain_ext.ports import PackInfo
-
-SHIPPED = "yunet_sface"
-PACKS = Path(__file__).resolve().parent.parent / "data" / "packs"
+from facechain_ext.vision.packs import PACKS, SHIPPED
 
 INPUT = 640
 """Side of the detector's input, px: at 640 YuNet finds faces from about 10 px up to ones that fill most of the frame."""
@@ -68,28 +66,6 @@ class _Loaded:
     attributes: Any
     """Tells age and gender; None when the pack has no such model."""
     info: PackInfo
-
-
-def pack_folder(name: str, installed: Path | None = None) -> Path:
-    """The folder of the pack ``name``: shipped with us, or the user's in ``installed``.
-
-    Raises:
-        WeightsMissing: when there is no such pack; the message says where to put it.
-    """
-    own = PACKS / name
-    plain = Path(name).name == name and name not in {"", ".", ".."}
-    folders = [own, *([installed / name] if installed else [])] if plain else []
-    for folder in folders:
-        if folder.is_dir() and any(folder.glob("*.onnx")):
-            return folder
-    where = f"Put its .onnx files into {installed / Path(name).name}" if installed else "Install it"
-    raise WeightsMissing(f"The face model pack '{name}' is not installed. {where}, or choose '{SHIPPED}', which is always there.")
-
-
-def available_packs(installed: Path | None = None) -> list[str]:
-    """Names of the packs there are: shipped ones, then the user's in ``installed``."""
-    folders = [p for root in (PACKS, installed) if root and root.is_dir() for p in sorted(root.iterdir())]
-    return list(dict.fromkeys(p.name for p in folders if p.is_dir() and any(p.glob("*.onnx"))))
 
 
 class InsightAnalyzer:

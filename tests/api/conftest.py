@@ -20,7 +20,8 @@ from facechain_ext.api.routes import install_routes
 from facechain_ext.hosts.standalone.checkpoints import StandaloneCheckpoints
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.services.studio import Studio
-from facechain_ext.vision.insight import SHIPPED, InsightAnalyzer, pack_folder
+from facechain_ext.vision.insight import InsightAnalyzer
+from facechain_ext.vision.packs import SHIPPED, pack_folder
 from facechain_ext.workspace import Workspace
 
 BASE = "/facechain/v1"

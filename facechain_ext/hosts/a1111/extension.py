@@ -83,7 +83,7 @@ def wanted_preset() -> str:
 
 def _packs() -> list[str]:
     try:
-        from facechain_ext.vision.insight import available_packs
+        from facechain_ext.vision.packs import available_packs
         from facechain_ext.workspace import Workspace
     except ImportError:
         return ["yunet_sface"]

@@ -51,7 +51,8 @@ def analyzer(pack: str) -> FaceAnalyzer:
         WeightsMissing: when there is no such pack.
     """
     try:
-        from facechain_ext.vision.insight import SHIPPED, InsightAnalyzer, pack_folder
+        from facechain_ext.vision.insight import InsightAnalyzer
+        from facechain_ext.vision.packs import SHIPPED, pack_folder
     except ImportError as error:
         from facechain_ext.hosts.a1111.missing import sentence
 

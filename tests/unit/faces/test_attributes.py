@@ -11,7 +11,8 @@ import pytest
 from facechain_ext.config import PrepareConfig
 from facechain_ext.faces.attributes import Attributes, Suggestion, suggest
 from facechain_ext.faces.prepare import prepare
-from facechain_ext.vision.insight import PACKS, SHIPPED, InsightAnalyzer
+from facechain_ext.vision.insight import InsightAnalyzer
+from facechain_ext.vision.packs import PACKS, SHIPPED
 
 
 def of(gender, *ages):

@@ -14,7 +14,8 @@ import pytest
 
 from facechain_ext.errors import WeightsMissing
 from facechain_ext.vision import insight
-from facechain_ext.vision.insight import PACKS, InsightAnalyzer, pack_folder
+from facechain_ext.vision.insight import InsightAnalyzer
+from facechain_ext.vision.packs import PACKS, pack_folder
 
 
 @pytest.fixture(scope="module")
