@@ -220,11 +220,17 @@ def faults(found: Measures) -> list[tuple[Reason, str]]:
     return said
 
 
+SHARP_ENOUGH = 0.2
+"""Half of this above ``LIMITS.sharpness`` the detail at the mouth counts in full, at the limit itself by half."""
+
+
 def _covered(found: Measures) -> list[tuple[Reason, str]]:
     """What hides a part of the face; only told of sharp, well lit ones, since blur and darkness hide the same details."""
     if found.eyes < LIMITS.eyes:
         return [(Reason.OCCLUDED, "The eyes are covered, it seems by dark glasses. Use a photo that shows the eyes.")]
-    if found.mouth < LIMITS.mouth * found.sharpness or found.eyes > LIMITS.eyes_high:
+    # Near the limit of sharpness an uncovered mouth has little detail too: only next to none tells.
+    sure = min(1.0, (found.sharpness - LIMITS.sharpness) / SHARP_ENOUGH + 0.5)
+    if found.mouth < LIMITS.mouth * found.sharpness * sure or found.eyes > LIMITS.eyes_high:
         return [(Reason.OCCLUDED, "Mouth or cheeks are covered, it seems by a mask or a hand. Use a photo that shows the whole face.")]
     return []
 

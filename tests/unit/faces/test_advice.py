@@ -93,4 +93,4 @@ def test_shown_of_real_photos(orl: Path, astronaut: np.ndarray, analyzer: Insigh
     assert of((astronaut * 0.5).astype(np.uint8), analyzer).brightness < 0.6 * seen.brightness
     mirrored = of(np.ascontiguousarray(astronaut[:, ::-1]), analyzer)
     assert mirrored.light == pytest.approx(-seen.light, abs=0.05)
-    assert mirrored.yaw == pytest.approx(-seen.yaw, abs=8)
+    assert mirrored.yaw == pytest.approx(-seen.yaw, abs=12)
