@@ -44,6 +44,8 @@ class Limits:
     mouth: float = 0.062
     """Detail at the mouth, of the sharpness. ORL at least 0.068, blurred with 1 px 0.065, colour photos 0.078; surgical masks drawn on
     0.01 to 0.06 (99 %), a hand 0.01 to 0.03."""
+    mouth_side: float = 64.0
+    """px of a face in its crop below which a mouth has too little detail to tell it from a mask."""
     grey: float = 2.0
     """Chroma of the face (CIELAB). Colour photos of skin: 4.3 to 40; black and white: 0, as a JPEG at most 1."""
     saturated: float = 50.0
@@ -230,7 +232,8 @@ def _covered(found: Measures) -> list[tuple[Reason, str]]:
         return [(Reason.OCCLUDED, "The eyes are covered, it seems by dark glasses. Use a photo that shows the eyes.")]
     # Near the limit of sharpness an uncovered mouth has little detail too: only next to none tells.
     sure = min(1.0, (found.sharpness - LIMITS.sharpness) / SHARP_ENOUGH + 0.5)
-    if found.mouth < LIMITS.mouth * found.sharpness * sure or found.eyes > LIMITS.eyes_high:
+    shown = found.face_side * min(1.0, found.upscale) >= LIMITS.mouth_side
+    if (shown and found.mouth < LIMITS.mouth * found.sharpness * sure) or found.eyes > LIMITS.eyes_high:
         return [(Reason.OCCLUDED, "Mouth or cheeks are covered, it seems by a mask or a hand. Use a photo that shows the whole face.")]
     return []
 
