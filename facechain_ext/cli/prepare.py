@@ -10,7 +10,8 @@ import typer
 from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output
 from facechain_ext.cli.train import read_config
-from facechain_ext.config import PrepareConfig
+from facechain_ext.config import FRAMINGS, PrepareConfig
+from facechain_ext.errors import ConfigError
 from facechain_ext.faces.types import Preparation
 from facechain_ext.services.requests import PrepareRequest
 
@@ -24,6 +25,7 @@ def prepare(
     resolution: Annotated[int | None, typer.Option(help="Side of the crops, px; the checkpoint's own by default.")] = None,
     trigger: Annotated[str | None, typer.Option(help="Word that will name the person in prompts.")] = None,
     subject: Annotated[str | None, typer.Option(help="Class word: person, man, woman, boy, girl.")] = None,
+    framing: Annotated[str | None, typer.Option(help=f"How much of the person a crop shows: {', '.join(FRAMINGS)}.")] = None,
     background: Annotated[str | None, typer.Option(help="Behind the person: keep, blur or white.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with any prepare settings; options given here win.")] = None,
     keep: Annotated[
@@ -37,6 +39,7 @@ def prepare(
     output = Output(as_json=as_json)
     studio = make_studio(output)
     chosen = {"resolution": resolution, "trigger": trigger, "subject": subject, "background": background, "keep_photos": keep or None}
+    chosen["crop_scale"] = _crop_scale(framing)
     from_file = read_config(config) if config else {}
     values = studio.checkpoint(base).prepare.to_dict() | from_file | {k: v for k, v in chosen.items() if v is not None}
     request = PrepareRequest(person, tuple(photos or ()), PrepareConfig.from_dict(values))
@@ -50,6 +53,20 @@ def prepare(
             raise
     show(output, result)
     output.result(report(studio.workspace.person(person).name, result))
+
+
+def _crop_scale(framing: str | None) -> float | None:
+    """The preset called ``framing``.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    if framing is None:
+        return None
+    found = {name.casefold(): scale for name, scale in FRAMINGS.items()}.get(framing.strip().casefold())
+    if found is None:
+        raise ConfigError([f"'--framing' must be one of {', '.join(FRAMINGS)}, not '{framing}'."])
+    return found
 
 
 def show(output: Output, result: Preparation) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from facechain_ext.config import PrepareConfig
+from facechain_ext.config import FRAMINGS, PrepareConfig
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui.compat import bind, major, make, update
 from facechain_ext.ui.decisions import DecisionPanel
@@ -38,6 +38,11 @@ ADVANCED = (
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
 COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
 """Settings that decide time and memory."""
+
+
+def _framing(scale: float) -> str | None:
+    """The preset that ``scale`` is, to the slider's step."""
+    return next((name for name, value in FRAMINGS.items() if abs(value - scale) < 0.02), None)
 
 
 class TrainTab:
@@ -83,6 +88,9 @@ class TrainTab:
             )
             words = rows(base, "facechain_prepare", [("trigger", "subject")])
             with gr.Accordion("How photos are cut", open=False, elem_classes=["fc-accordion"]):
+                self._framing = make(
+                    gr.Radio, choices=list(FRAMINGS), value=_framing(base.crop_scale), label="Framing", elem_id="facechain_framing"
+                )
                 self._cut = rows(base, "facechain_prepare", CUTTING)
             self._prepare: Form = words + self._cut
             self._check = gr.Button("Check photos", variant="primary", elem_id="facechain_check")
@@ -143,6 +151,9 @@ class TrainTab:
         bind(self._stop.click, act.stop, [], buttons, queue=False)
         bind(self._cancel.click, act.cancel, [], buttons, queue=False)
         bind(self._person.change, act.chosen, [self._person], [self._note, *buttons], queue=False)
+        room = self._cut.components[self._cut.names.index("crop_scale")]
+        bind(self._framing.change, lambda name: update(value=FRAMINGS[name]) if name in FRAMINGS else update(), [self._framing], [room], queue=False)
+        bind(room.change, lambda scale: update(value=_framing(scale)), [room], [self._framing], queue=False)
         for source in (self._checkpoint, self._preset):
             bind(source.change, fill, [self._checkpoint, self._preset], [self._line, *form_inputs], queue=False)
         bind(

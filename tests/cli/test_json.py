@@ -48,6 +48,20 @@ def test_prepare_takes_a_folder_and_judges_each_photo(empty, tmp_path: Path, pho
     assert all(len(p["sentences"]) == len(p["reasons"]) for p in value["photos"])
 
 
+def test_the_framing_decides_how_much_is_shown(empty, tmp_path: Path, photos) -> None:
+    # A face with room around it; ORL alone is framed too tightly to choose.
+    room = Image.new("L", (600, 600), 90)
+    room.paste(Image.open(photos[0]).resize((184, 224)), (208, 180))
+    room.save(tmp_path / "room.png")
+    shares = []
+    for framing in ("Close-up", "facechain"):
+        name = f"Ada {framing}"
+        empty.good("prepare", tmp_path / "room.png", "--person", name, "--framing", framing, "--resolution", "64", "--json")
+        (mask,) = (empty.root / "people" / name / "dataset" / "masks").iterdir()
+        shares.append(np.asarray(Image.open(mask)).mean())
+    assert shares[0] / shares[1] == pytest.approx((3.286 / 1.5) ** 2, rel=0.2)
+
+
 def test_train(made, person: str) -> None:
     value = made.trained.json
     assert {"person", "lora", "steps", "seconds", "loss", "likeness"} <= set(value)
