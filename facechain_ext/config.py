@@ -95,7 +95,7 @@ def _said(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, kind.__name__)
 
 
-FRAMINGS = {"close-up": 1.5, "head and shoulders": 2.4, "FaceChain": 3.286, "upper body": 4.5}
+FRAMINGS = {"Close-up": 1.5, "Head and shoulders": 2.4, "FaceChain": 3.286, "Upper body": 4.5}
 """Presets of ``PrepareConfig.crop_scale``."""
 
 

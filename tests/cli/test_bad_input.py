@@ -141,7 +141,7 @@ def test_bases_that_are_no_checkpoints(kind: str, words: tuple[str, ...], untouc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("prepare", "--person", "Ada Lovelace", "--framing", "cinema", "x.png"), ("framing", "upper body")),
+        (("prepare", "--person", "Ada Lovelace", "--framing", "cinema", "x.png"), ("framing", "Upper body")),
         (("train", "--person", "Grace Hopper", "--steps", "2"), ("Grace Hopper", "Ada Lovelace")),
         (("train", "--person", "Ada Lovelace", "--steps", "0"), ("steps",)),
         (("train", "--person", "Ada Lovelace", "--steps", "-1"), ("steps",)),
