@@ -152,9 +152,13 @@ class TrainConfig(Settings):
     alpha: float = field(default=16.0, metadata=limits(0, 512, above=True))
     """The LoRA's output is scaled by alpha / rank."""
     batch: int = field(default=2, metadata=limits(1, 64))
-    """Samples in each step."""
+    """Samples in each pass through the UNet."""
+    accumulation: int = field(default=1, metadata=limits(1, 64))
+    """Passes whose gradients make one step; batch x accumulation samples count as one."""
     learning_rate: float = field(default=3e-4, metadata=limits(0, 0.1, above=True))
-    """Peak rate of AdamW; falls to a tenth along a cosine."""
+    """Peak rate."""
+    schedule: str = field(default="cosine", metadata=choices("cosine", "linear", "constant"))
+    """How the rate goes on after the warm-up: down to a tenth along a cosine or a line, or not at all."""
     warmup: int = field(default=20, metadata=limits(0, 2000))
     """Steps in which the learning rate rises from 0."""
     weight_decay: float = field(default=0.01, metadata=limits(0, 1))
@@ -177,6 +181,11 @@ class TrainConfig(Settings):
     """Steps between previews; 0 makes none but the last."""
     previews: int = field(default=4, metadata=limits(0, 16))
     """Portraits per preview, scored for likeness."""
+    keep: str = field(default="best", metadata=choices("best", "last"))
+    """Which LoRA is kept: the one whose portraits are most alike on seeds not looked at before (the last step, the best preview's, or the
+    mean of the best ones), or the last step's."""
+    patience: int = field(default=4, metadata=limits(0, 100))
+    """Previews without a better likeness after which training ends early; 0 never does."""
     seed: int = field(default=1, metadata=limits(0, SEED_MAX))
     """Decides start, order, noise and previews; the same seed gives the same LoRA on the same machine."""
 

@@ -194,6 +194,10 @@ class TrainSession(Protocol):
         """The UNet's output (B, 4, h, w) for latents ``noisy`` at ``timesteps`` (B,), with gradient."""
         ...
 
+    def checkpoint_blocks(self) -> bool:
+        """From now on forget activations inside blocks and compute them again; False when that is so already."""
+        ...
+
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """Sample with the model as it is now, adapters included; restores train flags and RNG."""
         ...

@@ -27,7 +27,8 @@ def train_once(webui: WebUi, photos: list[Path], name: str) -> dict[str, Any]:
     try:
         webui.prepare(name, photos)
         webui.draw()
-        before, drawn = webui.state(), webui.draw().pixels
+        # Forge makes its caches of prompts anew with every picture.
+        drawn, before = webui.draw().pixels, webui.state()
         done = webui.finish(webui.train(name))
         after = webui.state()
         if done["state"] == "done":

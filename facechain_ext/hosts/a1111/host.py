@@ -20,7 +20,7 @@ from facechain_ext.hosts.a1111.model import (
     unet_of,
 )
 from facechain_ext.hosts.a1111.sampling import loaded_loras, sample
-from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
+from facechain_ext.hosts.a1111.session import WebuiSession
 from facechain_ext.hosts.a1111.state import queued, undisturbed
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
@@ -50,11 +50,11 @@ class WebuiHost:
             model = loaded()
             check_trainable(model)
             with undisturbed(model), contextlib.ExitStack() as stack:
-                unet = unet_of(model)
-                unet.train(gradient_checkpointing)
+                unet_of(model).eval()
+                session = WebuiSession(model, stack)
                 if gradient_checkpointing:
-                    stack.enter_context(checkpointed(unet))
-                yield WebuiSession(model)
+                    session.checkpoint_blocks()
+                yield session
 
     def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``ImageGenerator``; waits in the WebUI's queue."""

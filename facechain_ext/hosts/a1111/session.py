@@ -22,10 +22,10 @@ CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}
 
 
 class WebuiSession:
-    """Implements ``TrainSession``; valid inside ``state.queued`` and ``state.undisturbed``."""
+    """Implements ``TrainSession``; valid inside ``state.queued``, ``state.undisturbed`` and ``stack``, which takes out what it puts in."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, stack: contextlib.ExitStack) -> None:
+        self._model, self._stack, self._forgetful = model, stack, False
         self.checkpoint = checkpoint_of(model)
         self.device, self.dtype = devices.device, devices.dtype_unet
         self.alphas_cumprod = model.alphas_cumprod.detach().to(devices.device, torch.float32)
@@ -73,6 +73,18 @@ class WebuiSession:
             wanted = {"c_crossattn": [conditioning.context]}
         with torch.enable_grad(), devices.autocast():
             return self._model.apply_model(noisy, timesteps, wanted)
+
+    def checkpoint_blocks(self) -> bool:
+        """See ``TrainSession``."""
+        if self._forgetful:
+            return False
+        self._stack.enter_context(self._checkpointed())
+        self._forgetful = True
+        return True
+
+    def _checkpointed(self) -> contextlib.AbstractContextManager[None]:
+        self.unet.train()
+        return checkpointed(self.unet)
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""

@@ -12,35 +12,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
-BLOCK, RESIDUAL = "BasicTransformerBlock", "ResBlock"
+BLOCK = "BasicTransformerBlock"
 
 
 @contextlib.contextmanager
-def trainable_blocks(unet: torch.nn.Module, *, checkpointed: bool) -> Iterator[None]:
-    """The blocks of ``unet`` can be differentiated while the block runs, with their activations forgotten when ``checkpointed``."""
-    changed: list[Any] = []
+def trainable_blocks(unet: torch.nn.Module) -> Iterator[None]:
+    """The blocks of ``unet`` can be differentiated while the block runs."""
+    changed = [module for module in unet.modules() if type(module).__name__ == BLOCK]
     try:
-        for module in unet.modules():
-            kind = type(module).__name__
-            if kind not in (BLOCK, RESIDUAL) or (kind == RESIDUAL and not checkpointed):
-                continue
-            forward = _block_forward(module) if kind == BLOCK else module.forward
-            module.forward = _forgetful(forward) if checkpointed else forward  # pyright: ignore[reportAttributeAccessIssue]
-            changed.append(module)
+        for module in changed:
+            module.forward = _block_forward(module)  # pyright: ignore[reportAttributeAccessIssue]
         yield
     finally:
         for module in changed:
             # The class's own method shows again.
-            del module.forward
-
-
-def _forgetful(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-    return run
+            vars(module).pop("forward", None)
 
 
 def _block_forward(block: Any) -> Callable[..., torch.Tensor]:

@@ -63,8 +63,12 @@ class ForgeHost:
                 engine.to_device(model.forge_objects_original.unet, alone=True)
                 check_resident(model)
                 weights = BorrowedWeights(unet)
-                with trainable_blocks(unet, checkpointed=gradient_checkpointing), weights.lent(list(targets_of(unet, family_of(model)))):
-                    yield ForgeSession(engine, model, weights)
+                lent = weights.lent(list(targets_of(unet, family_of(model))))
+                with trainable_blocks(unet), lent, contextlib.ExitStack() as stack:
+                    session = ForgeSession(engine, model, weights, stack)
+                    if gradient_checkpointing:
+                        session.checkpoint_blocks()
+                    yield session
 
     def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``ImageGenerator``; waits in the WebUI's queue."""

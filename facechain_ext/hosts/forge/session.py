@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from modules import prompt_parser, shared
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import targets_of
 from facechain_ext.hosts.a1111.sampling import sample
-from facechain_ext.hosts.a1111.session import WebuiSession
+from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
 from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.forge.model import check_resident, checkpoint_of, unet_of
 from facechain_ext.hosts.forge.state import pinned
@@ -24,8 +25,8 @@ from facechain_ext.progress import CancelToken
 class ForgeSession(WebuiSession):
     """Implements ``TrainSession``; valid inside ``state.queued``, ``forge.state.undisturbed`` and ``weights.lent``."""
 
-    def __init__(self, engine: Engine, model: Any, weights: BorrowedWeights) -> None:
-        self._engine, self._model, self._weights = engine, model, weights
+    def __init__(self, engine: Engine, model: Any, weights: BorrowedWeights, stack: contextlib.ExitStack) -> None:
+        self._engine, self._model, self._weights, self._stack, self._forgetful = engine, model, weights, stack, False
         self.checkpoint = checkpoint_of(engine, model)
         self.device, self.dtype = model.forge_objects_original.unet.load_device, engine.dtype(model)
         sigmas = _ordinary(engine.sigmas(model)).to(self.device, torch.float32)
@@ -81,6 +82,9 @@ class ForgeSession(WebuiSession):
         with self._weights.suspended():
             images = list(super().preview(request, cancel))
         yield from images
+
+    def _checkpointed(self) -> contextlib.AbstractContextManager[None]:
+        return checkpointed(self.unet)
 
     def _sample(self, request: SamplingRequest, cancel: CancelToken) -> list[Image]:
         with pinned(self._model):

@@ -61,6 +61,17 @@ class StandaloneSession:
         """See ``TrainSession``."""
         return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
 
+    def checkpoint_blocks(self) -> bool:
+        """See ``TrainSession``."""
+        unet = self._parts.unet
+        if unet.is_gradient_checkpointing:
+            return False
+        # Non-reentrant, because with a frozen base the reentrant kind finds no input that needs a gradient.
+        unet.enable_gradient_checkpointing()
+        # diffusers does it in training mode only.
+        unet.train()
+        return True
+
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""
         flags = [(m, m.training) for m in self._parts.unet.modules()]
@@ -111,15 +122,13 @@ class StandaloneHost:
         with self._lock:
             parts = self.parts()
             rng = torch.get_rng_state()
-            if gradient_checkpointing:
-                # Non-reentrant, because with a frozen base the reentrant kind finds no input that needs a gradient.
-                parts.unet.enable_gradient_checkpointing()
-            parts.unet.train(gradient_checkpointing)
+            session = StandaloneSession(parts, self._info)
             try:
-                yield StandaloneSession(parts, self._info)
-            finally:
                 if gradient_checkpointing:
-                    parts.unet.disable_gradient_checkpointing()
+                    session.checkpoint_blocks()
+                yield session
+            finally:
+                parts.unet.disable_gradient_checkpointing()
                 parts.unet.eval()
                 torch.set_rng_state(rng)
 
