@@ -18,10 +18,11 @@ from facechain_ext.faces.types import Dataset
 from facechain_ext.lora.network import AdapterState
 from facechain_ext.ports import CheckpointInfo
 from facechain_ext.progress import LossPoint
+from facechain_ext.training.choice import Look
 from facechain_ext.workspace import write_bytes
 
 SCHEMA = 1
-FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing"}
+FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "keep", "patience"}
 """Settings a resumed run may have differently: they do not touch what is learned."""
 
 
@@ -39,6 +40,10 @@ class TrainState:
     """Training time so far."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the gradient scaler; empty but in float16. Scale and growth decide which later steps overflow and are skipped."""
+    rate: float = 1.0
+    """Share of the learning rate still used: halved whenever the loss ran away."""
+    looks: tuple[Look, ...] = ()
+    """What the previews so far came to."""
 
 
 def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
@@ -68,6 +73,8 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "step": state.step,
         "seconds": state.seconds,
         "scaler": state.scaler,
+        "rate": state.rate,
+        "looks": [asdict(v) for v in state.looks],
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
     }
@@ -85,9 +92,9 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
             header = json.loads((source.metadata() or {})["facechain_state"])
             tensors = {key: source.get_tensor(key) for key in source.keys()}  # noqa: SIM118 - safe_open is no mapping
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise FileFormatError("The saved training state is damaged. Train again without --resume.") from error
+        raise FileFormatError("The saved training state is damaged. Start the training anew.") from error
     if header.get("schema") != SCHEMA:
-        raise FileFormatError("The saved training state was written by another version of FaceChain. Train again without --resume.")
+        raise FileFormatError("The saved training state was written by another version of FaceChain. Start the training anew.")
     adapter: AdapterState = {}
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -100,7 +107,9 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
             moments.setdefault(int(index), {})[name] = tensor
     curve = tuple(LossPoint(*point) for point in header["curve"])
     ordered = [moments[i] for i in sorted(moments)]
-    return TrainState(header["step"], adapter, ordered, curve, header["seconds"], header.get("scaler", {})), header["marks"]
+    looks = tuple(Look(**v) for v in header.get("looks", ()))
+    state = TrainState(header["step"], adapter, ordered, curve, header["seconds"], header.get("scaler", {}), header.get("rate", 1.0), looks)
+    return state, header["marks"]
 
 
 def saved_settings(file: Path) -> tuple[int, dict[str, Any]]:
@@ -114,7 +123,7 @@ def saved_settings(file: Path) -> tuple[int, dict[str, Any]]:
             header = json.loads((source.metadata() or {})["facechain_state"])
         return int(header["step"]), dict(json.loads(header["marks"]["settings"]))
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
-        raise FileFormatError("The saved training state is damaged. Train again without --resume.") from error
+        raise FileFormatError("The saved training state is damaged. Start the training anew.") from error
 
 
 def differences(ours: dict[str, str], saved: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -303,7 +304,7 @@ def test_the_finished_lora_is_on_its_card(train, draw):
         assert opened.info == {}
     # Every one of its layers is found by the WebUI's own naming.
     found = networks.load_network(result.lora.stem, on_disk)
-    assert len(found.modules) == len(WebuiSession(sd_models.model_data.sd_model).lora_targets())
+    assert len(found.modules) == len(WebuiSession(sd_models.model_data.sd_model, contextlib.ExitStack()).lora_targets())
 
 
 def taken_by_another():

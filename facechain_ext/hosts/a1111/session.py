@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
 from modules import devices, prompt_parser, shared
-from torch.utils.checkpoint import checkpoint
 
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import checkpoint_of, lora_targets, unet_of
 from facechain_ext.hosts.a1111.sampling import sample
 from facechain_ext.hosts.a1111.state import random_state
+from facechain_ext.hosts.checkpointing import checkpointed
 from facechain_ext.ports import Conditioning, Family, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress
-
-CHECKPOINTED = {"BasicTransformerBlock", "ResBlock"}
-
 
 class WebuiSession:
     """Implements ``TrainSession``; valid inside ``state.queued``, ``state.undisturbed`` and ``stack``, which takes out what it puts in."""
@@ -116,29 +113,3 @@ class WebuiSession:
             cancel.stop()
             # While set, the last previews would come out empty.
             state.interrupted = state.stopping_generation = False
-
-
-@contextlib.contextmanager
-def checkpointed(unet: torch.nn.Module) -> Iterator[None]:
-    """Forget activations inside blocks and compute them again: less memory, a third more time.
-
-    Non-reentrant: with a frozen base the WebUI's own kind (modules/sd_hijack_checkpoint.py) finds nothing that needs a gradient.
-    """
-    blocks = [m for m in unet.modules() if type(m).__name__ in CHECKPOINTED]
-    # Another extension may have put one on the object (ControlNet does so with the whole UNet's).
-    others = {block: vars(block)["forward"] for block in blocks if "forward" in vars(block)}
-    for block in blocks:
-        original = block.forward
-
-        def forward(*args: Any, run: Any = original, **kwargs: Any) -> Any:
-            return checkpoint(run, *args, use_reentrant=False, **kwargs)
-
-        block.forward = forward
-    try:
-        yield
-    finally:
-        for block in blocks:
-            # The class's own method shows again.
-            del block.forward
-            if block in others:
-                block.forward = others[block]

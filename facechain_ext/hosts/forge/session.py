@@ -13,7 +13,8 @@ from modules import prompt_parser, shared
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import targets_of
 from facechain_ext.hosts.a1111.sampling import sample
-from facechain_ext.hosts.a1111.session import WebuiSession, checkpointed
+from facechain_ext.hosts.a1111.session import WebuiSession
+from facechain_ext.hosts.checkpointing import checkpointed
 from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.forge.model import check_resident, checkpoint_of, unet_of
 from facechain_ext.hosts.forge.state import pinned

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from facechain_ext.hosts.checkpointing import checkpointed as forgetful_blocks
 from facechain_ext.hosts.forge.blocks import trainable_blocks
 from facechain_ext.hosts.forge.weights import BorrowedWeights, PlainLinear, ordinary
 from facechain_ext.lora.network import inject
 
 TARGETS = ["block.attn1.to_q", "block.attn2.to_k", "block.ff.0"]
+
+
+def forgetful(net, wanted):
+    return forgetful_blocks(net) if wanted else contextlib.nullcontext()
 
 
 class Linear(torch.nn.Module):
@@ -132,7 +139,7 @@ def test_a_view_is_ordinary_and_costs_no_memory(net):
 def test_training_lowers_the_loss_and_leaves_nothing(net, batch, checkpointed):
     before, picture = seen(net), drawn(net, batch)
     weights = BorrowedWeights(net)
-    with trainable_blocks(net, checkpointed=checkpointed), weights.lent(TARGETS):
+    with trainable_blocks(net), forgetful(net, checkpointed), weights.lent(TARGETS):
         assert torch.allclose(net(*batch), torch.tensor(picture), atol=1e-6)
         with inject(net, targets=TARGETS, rank=2, alpha=2.0, seed=1) as adapter:
             losses = [step(net, batch, adapter) for _ in range(8)]
@@ -146,7 +153,8 @@ def test_checkpointing_gives_the_same_gradients(net, batch):
     for checkpointed in (False, True):
         weights = BorrowedWeights(net)
         with (
-            trainable_blocks(net, checkpointed=checkpointed),
+            trainable_blocks(net),
+            forgetful(net, checkpointed),
             weights.lent(TARGETS),
             inject(net, targets=TARGETS, rank=2, alpha=2.0, seed=1) as adapter,
         ):
@@ -160,7 +168,8 @@ def test_an_error_leaves_nothing(net, batch):
     def fail():
         weights = BorrowedWeights(net)
         with (
-            trainable_blocks(net, checkpointed=True),
+            trainable_blocks(net),
+            forgetful(net, True),
             weights.lent(TARGETS),
             inject(net, targets=TARGETS, rank=2, alpha=2.0, seed=1) as adapter,
         ):
@@ -178,7 +187,7 @@ def test_a_preview_moves_only_the_models_own_weights(net, batch):
     before = seen(net)
     weights = BorrowedWeights(net)
     with (
-        trainable_blocks(net, checkpointed=False),
+        trainable_blocks(net),
         weights.lent(TARGETS),
         inject(net, targets=TARGETS, rank=2, alpha=2.0, seed=1) as adapter,
     ):
