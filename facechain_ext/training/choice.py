@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from facechain_ext.errors import StorageError
 from facechain_ext.faces.types import Image
 from facechain_ext.lora.average import mean_of
 from facechain_ext.lora.network import AdapterState
@@ -121,7 +121,7 @@ class Candidates:
         """The adapter of ``step``, None when it is not there any more."""
         try:
             tensors = load_file(self.file(step))
-        except (OSError, ValueError, StorageError):
+        except (OSError, ValueError, SafetensorError):
             return None
         paths = [key.removesuffix(".down") for key in tensors if key.endswith(".down")]
         return {path: (tensors[f"{path}.down"], tensors[f"{path}.up"]) for path in paths}

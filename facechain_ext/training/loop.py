@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import math
-import statistics
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image as PilImage
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
-from facechain_ext.faces.types import Dataset, Image
+from facechain_ext.errors import Cancelled, Paused, StorageError, TrainingError, UserInputError
+from facechain_ext.faces.types import Dataset
 from facechain_ext.lora.network import AdapterState, InjectedLora, inject
-from facechain_ext.ports import SamplingRequest, TrainSession
-from facechain_ext.progress import CancelToken, Eta, LossPoint, Progress, ProgressSink, Stage
+from facechain_ext.ports import Conditioning, TrainSession
+from facechain_ext.progress import Eta, LossPoint, Progress, Stage
 from facechain_ext.training.batches import bucket_indices, step_stream, stratified_timesteps
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
+from facechain_ext.training.choice import Candidates, Choice, why_stop
 from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
 from facechain_ext.training.optim import OutOfMemory, gradient_scaler, learning_rate, make_optimizer, set_learning_rate
-from facechain_ext.training.plan import PREVIEW_STEPS
-from facechain_ext.workspace import atomic_path
+from facechain_ext.training.previews import keep_the_best, preview
+from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
+from facechain_ext.training.run import Run, Score, Watch, recent_loss
+from facechain_ext.training.runlog import LOG_FILE, RunLog
+
+__all__ = ["STATE_FILE", "Score", "TrainOutcome", "Watch", "train"]
 
 STATE_FILE = "state.safetensors"
+CANDIDATES = "candidates"
 GRADIENT_CLIP = 1.0
-RECENT = 20
-"""Steps whose mean is shown as the loss."""
-PREVIEW_CFG, PREVIEW_SAMPLER = 4.0, "DPM++ 2M Karras"
-
-Score = Callable[[Image], "float | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +46,13 @@ class TrainOutcome:
     loss: float
     likeness: float | None
     stopped_early: bool
+    """On request; False when more steps would not have helped."""
     curve: tuple[LossPoint, ...]
     previews: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who looks on: hears progress, may stop the run, scores previews (None without a face)."""
-
-    on_progress: ProgressSink
-    cancel: CancelToken
-    score: Score
-
-
-@dataclass
-class _Run:
-    """The moving parts of one training."""
-
-    session: TrainSession
-    dataset: Dataset
-    config: TrainConfig
-    folder: Path
-    watch: Watch
-    resolution: int
-    step: int = 0
-    before: float = 0.0
-    """Seconds of earlier stretches."""
-    began: float = 0.0
-    curve: list[LossPoint] = field(default_factory=list)
-    previews: list[Path] = field(default_factory=list)
-    likeness: float | None = None
-    previewed: int | None = None
-    scaler: dict[str, Any] = field(default_factory=dict)
-    """State of the gradient scaler as last saved."""
-
-    @property
-    def seconds(self) -> float:
-        return self.before + (time.monotonic() - self.began if self.began else 0.0)
+    choice: Choice | None = None
+    """Which LoRA was kept, where there was one to choose."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was not as planned."""
 
 
 def train(
@@ -98,77 +66,101 @@ def train(
 ) -> TrainOutcome:
     """Train a face LoRA; the session's model is as before when this returns or raises.
 
-    ``folder`` gets the resumable state and the previews.
+    ``folder`` gets the resumable state, the run's log and the previews.
 
     Raises:
         UserInputError: when there is nothing to resume, or something else was trained then.
-        TrainingError: when the loss is no number or memory runs out; the last saved state stays.
+        TrainingError: when the loss keeps running away or memory is too small for the leanest way; the last saved state stays.
         Paused: when paused; the state of this very step is saved.
         Cancelled: when cancelled; the last saved state stays.
     """
-    run = _Run(session, dataset, config, folder, watch, config.resolution or session.checkpoint.resolution)
     marks = fingerprint(dataset, session.checkpoint, config)
     saved = _saved_state(folder / STATE_FILE, marks) if resume else None
-    targets = session.lora_targets()
+    if saved is None:
+        shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+    log, candidates = RunLog(folder / LOG_FILE, fresh=saved is None), Candidates(folder / CANDIDATES)
+    resolution = config.resolution or session.checkpoint.resolution
+    run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch)
     with inject(
-        session.unet, targets=list(targets), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
+        session.unet, targets=list(session.lora_targets()), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
     ) as adapter:
-        optimizer = make_optimizer(adapter.parameters(), config)
-        if saved is not None:
-            _restore(run, adapter, optimizer, saved)
-        try:
-            with allocator_errors():
-                cache = build_cache(session, dataset, run.resolution, config.flip, watch.on_progress, watch.cancel)
-                _steps(run, adapter, optimizer, cache, marks)
-                if config.previews and run.step and run.previewed != run.step:
-                    _preview(run)
-        except Paused:
-            raise
-        except Cancelled as error:
-            kept = f" The state at step {_saved_step(folder)} is kept: resume goes on from there." if (folder / STATE_FILE).exists() else ""
-            raise Cancelled(f"Training was cancelled; the person's LoRAs are as before.{kept}") from error
-        except (OutOfMemory, MemoryError) as error:
-            raise TrainingError(
-                "Memory ran out. Choose a smaller resolution, batch or rank, or switch gradient checkpointing on; "
-                "what was saved so far is kept and can be resumed."
-            ) from error
+        choice = _learn(run, adapter, marks, saved)
         state = {path: (down.detach().cpu().clone(), up.detach().cpu().clone()) for path, (down, up) in adapter.state().items()}
+    stopped = run.step < config.steps and not run.ended
+    if not stopped:
+        shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+    log.write("end", step=run.step, seconds=round(run.seconds, 2), likeness=run.likeness, kept=choice.kept if choice else None)
     return TrainOutcome(
-        state, run.step, run.seconds, _recent_loss(run.curve), run.likeness, run.step < config.steps, tuple(run.curve), tuple(run.previews)
+        state,
+        run.step,
+        run.seconds,
+        recent_loss(run.curve),
+        run.likeness,
+        stopped,
+        tuple(run.curve),
+        tuple(run.previews),
+        choice,
+        tuple(run.notes),
     )
 
 
-def _saved_step(folder: Path) -> int:
-    return load_state(folder / STATE_FILE)[0].step
+def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainState | None) -> Choice | None:
+    """All steps and the choice at their end; errors in the words of people."""
+    kept = run.folder / STATE_FILE
+    try:
+        with allocator_errors():
+            optimizer = make_optimizer(adapter.parameters(), run.config)
+            if saved is not None:
+                _restore(run, adapter, optimizer, saved)
+            _steps(run, adapter, optimizer, marks)
+            if run.config.previews and run.step and run.previewed != run.step:
+                preview(run, adapter)
+            if run.config.keep == "best" and run.config.previews and len(run.looks) > 1:
+                return keep_the_best(run, adapter)
+    except Paused:
+        raise
+    except Cancelled as error:
+        stays = f" The state at step {load_state(kept)[0].step} is kept: resume goes on from there." if kept.exists() else ""
+        raise Cancelled(f"Training was cancelled; the person's LoRAs are as before.{stays}") from error
+    except (OutOfMemory, MemoryError) as error:
+        raise TrainingError(
+            "Memory ran out. Choose a smaller resolution, batch or rank, or switch gradient checkpointing on; "
+            "what was saved so far is kept and can be resumed."
+        ) from error
+    return None
 
 
 def _saved_state(file: Path, marks: dict[str, str]) -> TrainState:
     if not file.exists():
-        raise UserInputError("There is no unfinished training of this person to resume. Train without --resume.")
+        raise UserInputError("There is no unfinished training of this person to resume. Start one anew.")
     state, saved_marks = load_state(file)
     changed = differences(marks, saved_marks)
     if changed:
         raise UserInputError(
-            f"The unfinished training cannot go on because these changed since: {', '.join(changed)}. "
-            "Use the same again, or train anew without --resume."
+            f"The unfinished training cannot go on because these changed since: {', '.join(changed)}. Use the same again, or start one anew."
         )
     return state
 
 
-def _restore(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, saved: TrainState) -> None:
+def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, saved: TrainState) -> None:
     adapter.load_state(saved.adapter)
     packed = optimizer.state_dict()
     packed["state"] = {i: dict(values) for i, values in enumerate(saved.moments)}
     optimizer.load_state_dict(packed)
     run.step, run.before, run.curve = saved.step, saved.seconds, list(saved.curve)
-    run.scaler = saved.scaler
+    run.scaler, run.rate, run.looks = saved.scaler, saved.rate, list(saved.looks)
     scored = [p.likeness for p in run.curve if p.likeness is not None]
     run.likeness = scored[-1] if scored else None
 
 
-def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, cache: TrainingCache, marks: dict[str, str]) -> None:
-    config, session = run.config, run.session
-    snr = signal_to_noise(session.alphas_cumprod)
+def _cached(run: Run) -> TrainingCache:
+    return build_cache(run.session, run.dataset, run.resolution, run.config.flip, run.watch.on_progress, run.watch.cancel)
+
+
+def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
+    config, session, cancel = run.config, run.session, run.watch.cancel
+    cache = _cached(run)
+    run.log.write("start", step=run.step, checkpoint=session.checkpoint.name, photos=cache.photos, **config.to_dict())
     parameters = list(adapter.parameters())
     # Only float16 needs its gradients scaled away from underflow; bfloat16 has float32's range.
     scaler = gradient_scaler(session.device.type, enabled=session.dtype is torch.float16)
@@ -176,101 +168,174 @@ def _steps(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, c
         scaler.load_state_dict(run.scaler)
     eta = Eta(config.steps)
     run.began = time.monotonic()
-    stopping = run.watch.cancel.stopping
-    while run.step < config.steps and not stopping:
-        run.watch.cancel.raise_if_cancelled()
-        if run.watch.cancel.pausing:
+    good = _state(run, adapter, optimizer, copied=True)
+    backs = 0
+    stopping = cancel.stopping
+    while run.step < config.steps and not stopping and not run.ended:
+        cancel.raise_if_cancelled()
+        if cancel.pausing:
             run.scaler = scaler.state_dict()
-            _save(run, adapter, optimizer, marks)
+            save_state(run.folder / STATE_FILE, _state(run, adapter, optimizer), marks)
             raise Paused(f"Paused at step {run.step} of {config.steps}. Nothing is held meanwhile; Resume goes on from there.")
-        rate = learning_rate(config, run.step)
+        rate = run.rate * learning_rate(config, run.step)
         set_learning_rate(optimizer, rate)
-        loss = _loss(run, cache, snr)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
-        scaler.step(optimizer)
-        scaler.update()
+        try:
+            with allocator_errors():
+                value = _gradients(run, cache, scaler)
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+                scaler.step(optimizer)
+                scaler.update()
+        except (OutOfMemory, MemoryError):
+            # The step draws the same numbers again; what it had of gradients goes.
+            optimizer.zero_grad(set_to_none=True)
+            cache = _with_less(run, cache)
+            continue
         optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss stopped being a number at step {run.step + 1}. Use a lower learning rate than {config.learning_rate:g}; "
-                "the state saved before that is kept."
-            )
         run.step += 1
         run.curve.append(LossPoint(run.step, value, rate))
-        seconds_left = eta.update(run.step)
-        recent = _recent_loss(run.curve)
-        event = Progress(Stage.TRAIN, run.step, config.steps, "Training", recent, value, rate, eta_s=seconds_left)
-        run.watch.on_progress(event)
-        session.report(event, run.watch.cancel)
+        if ran_away(run.curve):
+            backs += 1
+            _back(run, adapter, optimizer, good, backs)
+            continue
+        _tell(run, eta.update(run.step))
         if config.preview_every and config.previews and run.step % config.preview_every == 0:
-            _preview(run)
+            preview(run, adapter)
+            _end_when_done(run)
         # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
-        stopping = run.watch.cancel.stopping
+        stopping = cancel.stopping
         if run.step % config.save_every == 0 or stopping:
             run.scaler = scaler.state_dict()
-            _save(run, adapter, optimizer, marks)
+            good = _saved(run, adapter, optimizer, marks)
 
 
-def _loss(run: _Run, cache: TrainingCache, snr: torch.Tensor) -> torch.Tensor:
+def _gradients(run: Run, cache: TrainingCache, scaler: torch.amp.GradScaler) -> float:
+    """Gradients of this step, in as many passes as its samples need; its loss."""
+    samples = _draw(run, cache)
+    count, total = len(samples), torch.zeros((), device=run.session.device)
+    for start in range(0, count, run.portion):
+        part = samples.part(start, min(start + run.portion, count))
+        loss = _loss(run, part) * (len(part) / count)
+        scaler.scale(loss).backward()
+        total += loss.detach()
+    return float(total)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Samples:
+    """What one step learns from: B rows each."""
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    mask: torch.Tensor
+    timesteps: torch.Tensor
+    words: Conditioning
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def part(self, start: int, end: int) -> _Samples:
+        """Rows ``start`` to ``end``."""
+        if (start, end) == (0, len(self)):
+            return self
+
+        def rows(whole: torch.Tensor | None) -> torch.Tensor | None:
+            return None if whole is None else whole[start:end]
+
+        words = Conditioning(self.words.context[start:end], rows(self.words.pooled), rows(self.words.size_ids))
+        return _Samples(self.latents[start:end], self.noise[start:end], self.mask[start:end], self.timesteps[start:end], words)
+
+
+def _draw(run: Run, cache: TrainingCache) -> _Samples:
+    """The samples of this step: the same whatever memory allows at once."""
     config, session = run.config, run.session
+    count = config.batch * config.accumulation
     draw = step_stream(config.seed, run.step)
-    photos = bucket_indices(config.seed, run.step, config.batch, cache.buckets)
-    views = torch.randint(cache.views, (config.batch,), generator=draw).tolist()
-    dropped = (torch.rand(config.batch, generator=draw) < config.caption_dropout).tolist()
-    timesteps = stratified_timesteps(config.batch, len(session.alphas_cumprod), draw)
+    photos = bucket_indices(config.seed, run.step, count, cache.buckets)
+    views = torch.randint(cache.views, (count,), generator=draw).tolist()
+    dropped = (torch.rand(count, generator=draw) < config.caption_dropout).tolist()
+    timesteps = stratified_timesteps(count, len(session.alphas_cumprod), draw)
     mean, std, mask = (torch.stack([of[i][v] for i, v in zip(photos, views, strict=True)]) for of in (cache.mean, cache.std, cache.masks))
     latents = mean + std * torch.randn(mean.shape, generator=draw).to(mean)
     noise = torch.randn(mean.shape, generator=draw).to(mean)
-    timesteps = timesteps.to(session.device)
-    noisy = add_noise(latents, noise, timesteps, session.alphas_cumprod)
-    target = training_target(latents, noise, timesteps, session.alphas_cumprod, session.checkpoint.prediction)
-    output = session.predict(noisy.to(session.dtype), timesteps, pick_conditioning(cache, photos, dropped))
-    weights = snr_weight(snr[timesteps], config.min_snr_gamma, session.checkpoint.prediction)
-    return weighted_loss(output, target, face_map(mask, config.face_weight), weights)
+    return _Samples(latents, noise, mask, timesteps.to(session.device), pick_conditioning(cache, photos, dropped))
 
 
-def _recent_loss(curve: list[LossPoint]) -> float:
-    return statistics.fmean(p.loss for p in curve[-RECENT:]) if curve else math.nan
+def _loss(run: Run, samples: _Samples) -> torch.Tensor:
+    config, session = run.config, run.session
+    alphas, prediction, when = session.alphas_cumprod, session.checkpoint.prediction, samples.timesteps
+    noisy = add_noise(samples.latents, samples.noise, when, alphas)
+    target = training_target(samples.latents, samples.noise, when, alphas, prediction)
+    output = session.predict(noisy.to(session.dtype), when, samples.words)
+    weights = snr_weight(signal_to_noise(alphas)[when], config.min_snr_gamma, prediction)
+    return weighted_loss(output, target, face_map(samples.mask, config.face_weight), weights)
 
 
-def _save(run: _Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
-    moments = [dict(values) for _, values in sorted(optimizer.state_dict()["state"].items())]
-    state = TrainState(run.step, adapter.state(), moments, tuple(run.curve), run.seconds, run.scaler)
-    save_state(run.folder / STATE_FILE, state, marks)
-
-
-def _preview(run: _Run) -> None:
-    """Sample with fixed seeds, score, and show; the mean likeness joins the curve's last point."""
-    config = run.config
-    request = SamplingRequest(
-        prompt=f"photo of {run.dataset.caption}",
-        negative="",
-        seeds=tuple(config.seed + i for i in range(config.previews)),
-        width=run.resolution,
-        height=run.resolution,
-        steps=PREVIEW_STEPS,
-        cfg=PREVIEW_CFG,
-        sampler=PREVIEW_SAMPLER,
+def _tell(run: Run, seconds_left: float | None) -> None:
+    point = run.curve[-1]
+    event = Progress(
+        Stage.TRAIN, run.step, run.config.steps, "Training", recent_loss(run.curve), point.loss, point.learning_rate, eta_s=seconds_left
     )
-    scores: list[float] = []
-    run.previews = []
-    for i, image in enumerate(run.session.preview(request, run.watch.cancel)):
-        likeness = run.watch.score(image)
-        file = run.folder / "previews" / f"step-{run.step:05d}-{i + 1}.png"
-        with atomic_path(file, "a preview") as temporary:
-            PilImage.fromarray(image).save(temporary, "PNG")
-        run.previews.append(file)
-        scores += [likeness] if likeness is not None else []
-        said = f"step {run.step}, likeness {likeness:.2f}" if likeness is not None else f"step {run.step}, no face"
-        run.watch.on_progress(Progress(Stage.PREVIEW, i + 1, config.previews, said, likeness=likeness, picture=file))
-    run.previewed = run.step
-    run.likeness = statistics.fmean(scores) if scores else None
-    if run.curve:
-        last = run.curve[-1]
-        run.curve[-1] = LossPoint(last.step, last.loss, last.learning_rate, run.likeness)
-        run.watch.on_progress(
-            Progress(Stage.TRAIN, run.step, config.steps, "Training", _recent_loss(run.curve), last.loss, last.learning_rate, run.likeness)
+    run.log.write("step", step=point.step, loss=point.loss, learning_rate=point.learning_rate)
+    run.watch.on_progress(event)
+    run.session.report(event, run.watch.cancel)
+
+
+def _end_when_done(run: Run) -> None:
+    reason = why_stop(run.looks, run.config.patience)
+    if reason is not None and run.step < run.config.steps:
+        run.ended = True
+        run.note(f"Training ended at step {run.step} of {run.config.steps}. {reason}")
+
+
+def _with_less(run: Run, cache: TrainingCache) -> TrainingCache:
+    """Make do with less memory; photos are encoded anew when they get smaller.
+
+    Raises:
+        MemoryError: when there is no leaner way.
+    """
+    release(run.session.device)
+    before = run.resolution
+    done = lighten(run)
+    if done is None:
+        raise MemoryError
+    run.note(f"Memory ran out at step {run.step + 1}: {done}.")
+    return cache if run.resolution == before else _cached(run)
+
+
+def _back(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, good: TrainState, times: int) -> None:
+    """Go back to the state ``good`` with half the learning rate.
+
+    Raises:
+        TrainingError: after so many times that it would not help.
+    """
+    step, rate, seconds = run.step, run.rate, run.seconds
+    if times > MOST_BACK:
+        raise TrainingError(
+            f"The loss ran away at step {step} again, even with an eighth of the learning rate. Use a much lower one than "
+            f"{run.config.learning_rate:g}; the state saved before that is kept."
         )
+    what = "ran away" if math.isfinite(run.curve[-1].loss) else "stopped being a number"
+    _restore(run, adapter, optimizer, good)
+    # A clock for the way so far: what was thrown away took its time too.
+    run.before, run.began, run.rate = seconds, time.monotonic(), rate / 2
+    run.note(f"The loss {what} at step {step}: back to step {run.step}, with half the learning rate from here.")
+
+
+def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *, copied: bool = False) -> TrainState:
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().cpu().clone() if copied else tensor
+
+    moments = [{k: kept(v) for k, v in values.items()} for _, values in sorted(optimizer.state_dict()["state"].items())]
+    state = {path: (kept(down), kept(up)) for path, (down, up) in adapter.state().items()}
+    return TrainState(run.step, state, moments, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks))
+
+
+def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:
+    """Save where the run stands, and return it; a full disk is told and does not end what is not done yet."""
+    state = _state(run, adapter, optimizer, copied=True)
+    try:
+        save_state(run.folder / STATE_FILE, state, marks)
+    except StorageError as error:
+        run.note(f"Step {run.step} could not be saved, training goes on: {error}")
+    return state

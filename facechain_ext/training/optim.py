@@ -13,16 +13,19 @@ from facechain_ext.config import TrainConfig
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 """torch before 2.5, as A1111 pins it, knows it under ``cuda`` only."""
 FINAL_SHARE = 0.1
-"""The cosine ends at this share of the peak: the last steps still learn."""
+"""Cosine and line end at this share of the peak: the last steps still learn."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Learning rate of step ``step`` (from 0): linear warmup, then cosine down to a tenth."""
+    """Learning rate of step ``step`` (from 0): linear warmup, then as the schedule says."""
     warmup = min(config.warmup, max(1, config.steps // 5))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     along = (step - warmup) / max(1, config.steps - warmup)
-    return config.learning_rate * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, along))))
+    if config.schedule == "constant":
+        return config.learning_rate
+    left = 1 - min(1.0, along) if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
+    return config.learning_rate * (FINAL_SHARE + (1 - FINAL_SHARE) * left)
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:

@@ -104,6 +104,10 @@ def keep_the_best(run: Run, adapter: InjectedLora) -> Choice:
     winner = next((c for c in choice.contenders if c.name == choice.kept), None)
     if winner is not None:
         run.likeness = winner.score
-        run.previews = [stored(run, image, f"kept-{i + 1}") for i, image in enumerate(portraits[id(state)])]
+        images = portraits[id(state)]
+        run.previews = [stored(run, image, f"kept-{i + 1}") for i, image in enumerate(images)]
+        for i, file in enumerate(run.previews):
+            said = f"kept: {choice.kept}"
+            run.watch.on_progress(Progress(Stage.PREVIEW, i + 1, len(images), said, likeness=run.watch.score(images[i]), picture=file))
     run.log.write("event", step=run.step, said=choice.reason)
     return choice

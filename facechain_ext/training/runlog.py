@@ -15,16 +15,16 @@ class RunLog:
     """Appends to ``file``; a disk that is full or gone never ends a training."""
 
     def __init__(self, file: Path, *, fresh: bool) -> None:
-        self._file = file
-        if fresh:
-            file.unlink(missing_ok=True)
+        self._file, self._fresh = file, fresh
 
     def write(self, kind: str, **values: Any) -> None:
         """One line: ``kind`` ("start", "step", "preview", "event", "end"), the time (UNIX, s) and ``values``; no number that is none."""
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="utf-8") as target:
+            # An earlier run's log stays until this one has something to say.
+            with self._file.open("w" if self._fresh else "a", encoding="utf-8") as target:
+                self._fresh = False
                 target.write(json.dumps({"kind": kind, "time": round(time.time(), 3), **plain}) + "\n")
         except OSError:
             pass

@@ -18,6 +18,7 @@ from facechain_ext.hosts.checkpointing import checkpointed
 from facechain_ext.ports import Conditioning, Family, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress
 
+
 class WebuiSession:
     """Implements ``TrainSession``; valid inside ``state.queued``, ``state.undisturbed`` and ``stack``, which takes out what it puts in."""
 

@@ -67,6 +67,10 @@ class SmallSession:
         self.contexts.append(conditioning.context[:, 0].clone())
         return self.unet(noisy, timesteps, conditioning.context)
 
+    def checkpoint_blocks(self):
+        """Nothing in it is worth forgetting."""
+        return False
+
     def preview(self, request, cancel):
         for seed in request.seeds:
             cancel.raise_if_cancelled()

@@ -34,5 +34,5 @@ def test_damage_is_said(state, tmp_path, damage):
     file = tmp_path / "s.safetensors"
     save_state(file, state, MARKS)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(FileFormatError, match="without --resume"):
+    with pytest.raises(FileFormatError, match="Start the training anew"):
         load_state(file)
