@@ -219,7 +219,10 @@ class TrainOutcome(BaseModel):
     seconds: float
     loss: float | None = None
     likeness: float | None = None
-    stopped_early: bool
+    stopped_early: bool = Field(description="On request.")
+    kept: str = Field("the last step", description="Which of the training's LoRAs this is.")
+    reason: str = Field("", description="Why that one, where there were several.")
+    notes: list[str] = Field([], description="What was not as planned: memory that ran out, a loss that ran away, an early end.")
 
 
 class PortraitView(BaseModel):

@@ -143,6 +143,9 @@ def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareRes
             loss=_finite(result.loss),
             likeness=_finite(result.likeness),
             stopped_early=result.stopped_early,
+            kept=result.kept,
+            reason=result.reason,
+            notes=list(result.notes),
         )
     if isinstance(result, RankedPortraits):
         return schemas.PortraitsResult(

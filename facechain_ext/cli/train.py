@@ -62,10 +62,12 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def show(output: Output, result: TrainResult) -> None:
-    """The result in two lines."""
+    """The result, and what was not as planned."""
     said = "Stopped early; kept" if result.stopped_early else "Trained"
     likeness = f"likeness {result.likeness:.2f}" if result.likeness is not None else "no preview held a face"
     output.say(f"{said} {result.steps} steps in {duration(result.seconds)}: loss {result.loss:.4f}, {likeness}.")
+    for sentence in (*result.notes, *([result.reason] if result.reason else [])):
+        output.say(sentence)
     output.say(f"LoRA: {result.lora}")
 
 
@@ -79,4 +81,7 @@ def report(result: TrainResult) -> dict[str, object]:
         "loss": result.loss,
         "likeness": result.likeness,
         "stopped_early": result.stopped_early,
+        "kept": result.kept,
+        "reason": result.reason,
+        "notes": list(result.notes),
     }

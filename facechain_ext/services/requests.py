@@ -45,10 +45,17 @@ class TrainResult:
     loss: float
     """Mean of the last steps."""
     likeness: float | None
-    """Mean likeness of the final previews, None when none held a face."""
+    """Mean likeness of the portraits of the LoRA that was kept, None when none held a face."""
     stopped_early: bool
+    """On request."""
     curve: tuple[LossPoint, ...]
     previews: tuple[Path, ...]
+    kept: str = "the last step"
+    """Which of the training's LoRAs this is."""
+    reason: str = ""
+    """Why that one, where there were several."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was not as planned: memory that ran out, a loss that ran away, an early end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ def train_person(
         outcome.stopped_early,
         outcome.curve,
         outcome.previews,
+        outcome.choice.kept if outcome.choice else "the last step",
+        outcome.choice.reason if outcome.choice else "",
+        outcome.notes,
     )
 
 

@@ -26,6 +26,8 @@ SAFETY = 1.15
 GPU_WORKSPACE = 300 * 2**20
 """Bytes that cuDNN and cuBLAS keep for themselves."""
 PREVIEW_STEPS = 20
+CONTENDERS = 3
+"""LoRAs compared at the end: the last step's, the best preview's and the mean of the best."""
 SMALLEST = 256
 """px; faces are lost below."""
 BLOCK_NAME = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.")
@@ -80,8 +82,10 @@ def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:
     """Floating-point operations of the whole training, previews included."""
     forward = forward_operations(footprint.shapes, side)
     # The base is frozen: backward computes gradients of activations only, as much again as forward.
-    step = forward * config.batch * (3 if config.gradient_checkpointing else 2)
+    step = forward * config.batch * config.accumulation * (3 if config.gradient_checkpointing else 2)
     looks = config.steps // config.preview_every + (config.steps % config.preview_every > 0) if config.preview_every else 1
+    if config.keep == "best" and config.previews and looks > 1:
+        looks += CONTENDERS
     # With and without the prompt.
     preview = forward * 2 * PREVIEW_STEPS * config.previews
     return config.steps * step + looks * preview

@@ -116,8 +116,12 @@ def train_summary(result: TrainResult) -> str:
         ("Loss", f"{result.loss:.4f}"),
         ("Likeness", "no face found" if result.likeness is None else f"{result.likeness:.2f}"),
     ]
+    if result.reason:
+        pairs.append(("Kept", result.kept))
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*result.notes, *([result.reason] if result.reason else [])))
     return (
         f'<div class="fc-box fc-done" role="status"><h4>{escape(title)}</h4>{facts(pairs)}'
+        f'{f"<ul>{said}</ul>" if said else ""}'
         f'<p class="fc-path">Saved in <code>{escape(str(result.lora.parent))}</code></p>'
         f"<p>Next: open <b>Portraits</b> and generate {escape(result.person)} in a style.</p></div>"
     )

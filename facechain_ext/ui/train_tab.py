@@ -25,18 +25,20 @@ PRIVACY = (
 ADVANCED = (
     ("steps", "seed"),
     ("rank", "alpha"),
-    ("learning_rate", "batch"),
+    ("learning_rate", "schedule"),
+    ("batch", "accumulation"),
     ("face_weight",),
     ("resolution", "warmup"),
     ("caption_dropout", "weight_decay"),
     ("min_snr_gamma", "save_every"),
     ("preview_every", "previews"),
+    ("keep", "patience"),
     ("gradient_checkpointing", "flip"),
 )
 
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
-COSTLY = {"steps", "batch", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
+COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
 """Settings that decide time and memory."""
 
 

@@ -79,6 +79,9 @@ def test_results_keep_their_kind_and_a_loss_that_is_no_number_is_null(said):
         "loss": None,
         "likeness": None,
         "stopped_early": False,
+        "kept": "the last step",
+        "reason": "",
+        "notes": [],
     }
     assert said["trained"]["curve"] == [{"step": 1, "loss": None, "learning_rate": 0.1, "likeness": None}]
     assert said["listed"] == 3

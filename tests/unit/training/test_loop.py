@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -228,9 +229,9 @@ def test_a_loss_that_stays_no_number_ends_the_run_with_advice(host, whole, datas
 
 def test_passes_of_one_step_learn_as_one_batch(host, whole, dataset, tmp_path):
     outcome = run(host, dataset, tmp_path, replace(CONFIG, batch=1, accumulation=2))
-    # Adam divides by the size of gradients, so that rounding shows where they are next to nothing.
+    # Adam divides by the size of gradients: where they are next to nothing, rounding alone decides.
     pairs = [pair for key in outcome.adapter for pair in zip(outcome.adapter[key], whole[0].adapter[key], strict=True)]
-    assert all((a - b).norm() < 0.01 * b.norm() for a, b in pairs)
+    assert statistics.median(float((a - b).norm() / b.norm()) for a, b in pairs) < 1e-3
     assert [p.loss for p in outcome.curve] == pytest.approx([p.loss for p in whole[0].curve], rel=1e-4)
 
 

@@ -15,7 +15,7 @@ from facechain_ext.config import TrainConfig
 from facechain_ext.lora.naming import FACE_TARGETS, ldm_path
 from facechain_ext.lora.network import inject
 from facechain_ext.ports import Family, Footprint
-from facechain_ext.training.plan import SAFETY, estimate, forward_operations, leaner, operations, peak_bytes
+from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, leaner, operations, peak_bytes
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 SD = {"down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
@@ -118,7 +118,7 @@ def test_work_is_what_torch_counts(family: Family):
 
 def test_what_settings_do():
     shapes = footprint(Family.SD1, unet(Family.SD1))
-    config = TrainConfig(resolution=256)
+    config = TrainConfig(resolution=256, keep="last")
 
     def memory(**changed: object) -> int:
         return peak_bytes(shapes, replace(config, **changed), (changed.get("resolution") or 256) // 8)  # type: ignore[operator, arg-type]
@@ -130,6 +130,10 @@ def test_what_settings_do():
     work = operations(shapes, config, 32)
     assert operations(shapes, replace(config, previews=0), 32) < work
     assert operations(shapes, replace(config, steps=2 * config.steps), 32) == pytest.approx(2 * work, rel=0.01)
+    assert operations(shapes, replace(config, accumulation=2), 32) == pytest.approx(operations(shapes, replace(config, batch=2 * config.batch), 32))
+    previews = work - operations(shapes, replace(config, previews=0), 32)
+    compared = operations(shapes, replace(config, keep="best"), 32) - work
+    assert compared == pytest.approx(previews * CONTENDERS / (config.steps // config.preview_every))
 
 
 def test_an_estimate_says_whether_it_fits():
