@@ -157,6 +157,11 @@ class TrainConfig(Settings):
     """Passes whose gradients make one step; batch x accumulation samples count as one."""
     learning_rate: float = field(default=3e-4, metadata=limits(0, 0.1, above=True))
     """Peak rate."""
+    optimizer: str = field(default="adamw", metadata=choices("adamw", "adamw8bit", "adafactor", "prodigy", "schedule-free"))
+    """What turns gradients into steps. adamw8bit needs the package bitsandbytes, prodigy prodigyopt (it finds the learning rate itself),
+    schedule-free schedulefree (it has no schedule)."""
+    gradient_clip: float = field(default=1.0, metadata=limits(0, 100))
+    """Largest norm of the gradient; 0 does not limit it."""
     schedule: str = field(default="cosine", metadata=choices("cosine", "linear", "constant"))
     """How the rate goes on after the warm-up: down to a tenth along a cosine or a line, or not at all."""
     warmup: int = field(default=20, metadata=limits(0, 2000))
@@ -167,6 +172,10 @@ class TrainConfig(Settings):
     """Training px; None takes the checkpoint's own."""
     min_snr_gamma: float = field(default=5.0, metadata=limits(0, 100))
     """Min-SNR weighting (Hang et al. 2023); 0 switches it off."""
+    debiased: bool = False
+    """Debiased weighting of timesteps (Yu et al. 2023) instead of min-SNR."""
+    noise_offset: float = field(default=0.0, metadata=limits(0, 1))
+    """Share of noise that is the same all over the picture; helps very dark and very bright ones."""
     face_weight: float = field(default=0.7, metadata=limits(0, 1))
     """0: every pixel counts the same; 1: only the face mask counts."""
     flip: bool = False

@@ -19,6 +19,7 @@ from facechain_ext.lora.network import AdapterState
 from facechain_ext.ports import CheckpointInfo
 from facechain_ext.progress import LossPoint
 from facechain_ext.training.choice import Look
+from facechain_ext.training.optim import OptimizerState
 from facechain_ext.workspace import write_bytes
 
 SCHEMA = 1
@@ -33,8 +34,7 @@ class TrainState:
     step: int
     adapter: AdapterState
     """Module path -> (down, up)."""
-    moments: list[dict[str, torch.Tensor]]
-    """AdamW's state for each parameter, in the adapter's order."""
+    optimizer: OptimizerState
     curve: tuple[LossPoint, ...]
     seconds: float
     """Training time so far."""
@@ -64,7 +64,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
     tensors: dict[str, torch.Tensor] = {}
     for path, (down, up) in state.adapter.items():
         tensors[f"adapter.{path}.down"], tensors[f"adapter.{path}.up"] = down, up
-    for i, values in enumerate(state.moments):
+    for i, values in enumerate(state.optimizer.tensors):
         for name, value in values.items():
             tensors[f"moments.{i}.{name}"] = value
     tensors = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
@@ -74,6 +74,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "seconds": state.seconds,
         "scaler": state.scaler,
         "rate": state.rate,
+        "optimizer": {"numbers": state.optimizer.numbers, "group": state.optimizer.group},
         "looks": [asdict(v) for v in state.looks],
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
@@ -106,9 +107,10 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
             index, name = rest.split(".", 1)
             moments.setdefault(int(index), {})[name] = tensor
     curve = tuple(LossPoint(*point) for point in header["curve"])
-    ordered = [moments[i] for i in sorted(moments)]
+    known = header.get("optimizer", {})
+    optimizer = OptimizerState([moments[i] for i in sorted(moments)], known.get("numbers", []), known.get("group", {}))
     looks = tuple(Look(**v) for v in header.get("looks", ()))
-    state = TrainState(header["step"], adapter, ordered, curve, header["seconds"], header.get("scaler", {}), header.get("rate", 1.0), looks)
+    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], header.get("scaler", {}), header.get("rate", 1.0), looks)
     return state, header["marks"]
 
 

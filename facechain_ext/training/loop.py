@@ -22,8 +22,18 @@ from facechain_ext.training.checkpoints import TrainState, differences, fingerpr
 from facechain_ext.training.choice import Candidates, Choice, why_stop
 from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
-from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
-from facechain_ext.training.optim import OutOfMemory, gradient_scaler, learning_rate, make_optimizer, set_learning_rate
+from facechain_ext.training.objective import debiased_weight, face_map, snr_weight, weighted_loss
+from facechain_ext.training.optim import (
+    OptimizerState,
+    OutOfMemory,
+    gradient_scaler,
+    learning_rate,
+    make_optimizer,
+    resting,
+    restore,
+    set_learning_rate,
+    state_of,
+)
 from facechain_ext.training.previews import keep_the_best, preview
 from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Watch, recent_loss
@@ -33,7 +43,6 @@ __all__ = ["STATE_FILE", "Score", "TrainOutcome", "Watch", "train"]
 
 STATE_FILE = "state.safetensors"
 CANDIDATES = "candidates"
-GRADIENT_CLIP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +119,13 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
     try:
         with allocator_errors():
             optimizer = make_optimizer(adapter.parameters(), run.config)
+            if hasattr(optimizer, "train"):
+                optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
             if saved is not None:
                 _restore(run, adapter, optimizer, saved)
             _steps(run, adapter, optimizer, marks)
+            if hasattr(optimizer, "eval"):  # schedule-free: from here on the parameters are used, not learned with
+                optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
             if run.config.previews and run.step and run.previewed != run.step:
                 preview(run, adapter)
             if run.config.keep == "best" and run.config.previews and len(run.looks) > 1:
@@ -144,9 +157,7 @@ def _saved_state(file: Path, marks: dict[str, str]) -> TrainState:
 
 def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, saved: TrainState) -> None:
     adapter.load_state(saved.adapter)
-    packed = optimizer.state_dict()
-    packed["state"] = {i: dict(values) for i, values in enumerate(saved.moments)}
-    optimizer.load_state_dict(packed)
+    restore(optimizer, saved.optimizer)
     run.step, run.before, run.curve = saved.step, saved.seconds, list(saved.curve)
     run.scaler, run.rate, run.looks = saved.scaler, saved.rate, list(saved.looks)
     scored = [p.likeness for p in run.curve if p.likeness is not None]
@@ -183,7 +194,7 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
             with allocator_errors():
                 value = _gradients(run, cache, scaler)
                 scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
+                torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
                 scaler.step(optimizer)
                 scaler.update()
         except (OutOfMemory, MemoryError):
@@ -200,7 +211,8 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
             continue
         _tell(run, eta.update(run.step))
         if config.preview_every and config.previews and run.step % config.preview_every == 0:
-            preview(run, adapter)
+            with resting(optimizer):
+                preview(run, adapter)
             _end_when_done(run)
         # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
         stopping = cancel.stopping
@@ -258,6 +270,9 @@ def _draw(run: Run, cache: TrainingCache) -> _Samples:
     mean, std, mask = (torch.stack([of[i][v] for i, v in zip(photos, views, strict=True)]) for of in (cache.mean, cache.std, cache.masks))
     latents = mean + std * torch.randn(mean.shape, generator=draw).to(mean)
     noise = torch.randn(mean.shape, generator=draw).to(mean)
+    if config.noise_offset:
+        # One number for each channel of the whole picture: teaches what is darker or brighter than average (Guttenberg 2023).
+        noise = noise + config.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=draw).to(mean)
     return _Samples(latents, noise, mask, timesteps.to(session.device), pick_conditioning(cache, photos, dropped))
 
 
@@ -267,7 +282,8 @@ def _loss(run: Run, samples: _Samples) -> torch.Tensor:
     noisy = add_noise(samples.latents, samples.noise, when, alphas)
     target = training_target(samples.latents, samples.noise, when, alphas, prediction)
     output = session.predict(noisy.to(session.dtype), when, samples.words)
-    weights = snr_weight(signal_to_noise(alphas)[when], config.min_snr_gamma, prediction)
+    snr = signal_to_noise(alphas)[when]
+    weights = debiased_weight(snr, prediction) if config.debiased else snr_weight(snr, config.min_snr_gamma, prediction)
     return weighted_loss(output, target, face_map(samples.mask, config.face_weight), weights)
 
 
@@ -326,9 +342,11 @@ def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *,
     def kept(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().cpu().clone() if copied else tensor
 
-    moments = [{k: kept(v) for k, v in values.items()} for _, values in sorted(optimizer.state_dict()["state"].items())]
+    known = state_of(optimizer)
+    tensors = [{k: kept(v) for k, v in of.items()} for of in known.tensors]
+    known = OptimizerState(tensors, known.numbers, known.group)
     state = {path: (kept(down), kept(up)) for path, (down, up) in adapter.state().items()}
-    return TrainState(run.step, state, moments, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks))
+    return TrainState(run.step, state, known, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks))
 
 
 def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:

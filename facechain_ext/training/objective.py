@@ -20,6 +20,18 @@ def snr_weight(snr: torch.Tensor, gamma: float, prediction: Prediction) -> torch
     return snr.clamp_max(gamma) / snr.clamp_min(1e-8)
 
 
+def debiased_weight(snr: torch.Tensor, prediction: Prediction) -> torch.Tensor:
+    """Debiased weight (B,): 1 / sqrt(SNR) for noise prediction, 1 / (SNR + 1) for velocity prediction.
+
+    Yu et al. 2023, "Debias the Training of Diffusion Models". SNR is capped at 1000 as in the authors' code, and at a zero terminal SNR,
+    where noise prediction has nothing to learn, the weight is 0.
+    """
+    capped = snr.clamp_max(1000.0)
+    if prediction is Prediction.V:
+        return 1 / (capped + 1)
+    return torch.where(snr > 0, capped.clamp_min(1e-4).rsqrt(), torch.zeros_like(snr))
+
+
 def face_map(mask: torch.Tensor, face_weight: float) -> torch.Tensor:
     """Per-pixel weights (B, 1, h, w) of mean 1 from soft face masks in [0, 1].
 

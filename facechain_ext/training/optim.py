@@ -1,36 +1,131 @@
-"""Optimizer and learning-rate schedule."""
+"""Optimizers from libraries, the learning rate, and everything an optimizer knows as plain data that can be saved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from facechain_ext.config import TrainConfig
+from facechain_ext.errors import HostError
 
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 """torch before 2.5, as A1111 pins it, knows it under ``cuda`` only."""
 FINAL_SHARE = 0.1
 """Cosine and line end at this share of the peak: the last steps still learn."""
+BETAS = (0.9, 0.99)
+OWN_RATE = "prodigy"
+"""Finds the rate itself: what it is given is a multiplier, 1 at the peak."""
+OWN_SCHEDULE = "schedule-free"
+"""Averages its steps instead of making them smaller (Defazio et al. 2024)."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Learning rate of step ``step`` (from 0): linear warmup, then as the schedule says."""
+    peak = 1.0 if config.optimizer == OWN_RATE else config.learning_rate
     warmup = min(config.warmup, max(1, config.steps // 5))
     if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    along = (step - warmup) / max(1, config.steps - warmup)
-    if config.schedule == "constant":
-        return config.learning_rate
-    left = 1 - min(1.0, along) if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
-    return config.learning_rate * (FINAL_SHARE + (1 - FINAL_SHARE) * left)
+        return peak * (step + 1) / warmup
+    along = min(1.0, (step - warmup) / max(1, config.steps - warmup))
+    if config.schedule == "constant" or config.optimizer == OWN_SCHEDULE:
+        return peak
+    left = 1 - along if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * along))
+    return peak * (FINAL_SHARE + (1 - FINAL_SHARE) * left)
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over ``parameters``, float32; one kernel launch for all of them where torch can."""
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, foreach=True)
+def make_optimizer(parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer that ``config`` names, over ``parameters``, float32.
+
+    Raises:
+        HostError: when the package it comes from is not installed.
+    """
+    shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    kind = config.optimizer
+    if kind == "adamw8bit":
+        return _optional("bitsandbytes", kind).optim.AdamW8bit(parameters, betas=BETAS, **shared)
+    if kind == "adafactor":
+        if not hasattr(torch.optim, "Adafactor"):
+            raise HostError("Adafactor comes with torch 2.5, which is newer than the one here. Choose another optimizer.")
+        return torch.optim.Adafactor(parameters, **shared)
+    if kind == OWN_RATE:
+        # Both as its authors advise for diffusion models.
+        extra = {"betas": BETAS, "use_bias_correction": True, "safeguard_warmup": True}
+        return _optional("prodigyopt", kind).Prodigy(parameters, lr=1.0, weight_decay=config.weight_decay, **extra)
+    if kind == OWN_SCHEDULE:
+        return _optional("schedulefree", kind).AdamWScheduleFree(parameters, betas=BETAS, **shared)
+    # One kernel launch for all of them where torch can.
+    return torch.optim.AdamW(parameters, betas=BETAS, foreach=True, **shared)
+
+
+def _optional(package: str, kind: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except Exception as error:  # bitsandbytes fails in many ways where there is no GPU
+        raise HostError(
+            f"The optimizer {kind} needs the Python package {package}, which cannot be used here ({type(error).__name__}). "
+            f"Install it (pip install {package}), or choose adamw."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OptimizerState:
+    """Everything an optimizer knows, so that it can go on elsewhere."""
+
+    tensors: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """Of each parameter, in the adapter's order."""
+    numbers: list[dict[str, Any]] = field(default_factory=list)
+    """Of each parameter, likewise: what is no tensor."""
+    group: dict[str, Any] = field(default_factory=dict)
+    """What changes along the way and belongs to all of them: the rate that Prodigy found, for example."""
+
+
+FIXED = {"params", "lr", "weight_decay", "initial_lr"}
+"""Of an optimizer's group: comes from the settings."""
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> OptimizerState:
+    """What ``optimizer`` knows; its tensors themselves, not copies."""
+    packed = optimizer.state_dict()
+    entries = [packed["state"].get(i, {}) for i in packed["param_groups"][0]["params"]] if packed["state"] else []
+    plain = (bool, int, float)
+    return OptimizerState(
+        [{k: v for k, v in e.items() if isinstance(v, torch.Tensor)} for e in entries],
+        [{k: v for k, v in e.items() if isinstance(v, plain)} for e in entries],
+        {k: v for k, v in packed["param_groups"][0].items() if k not in FIXED and isinstance(v, plain)},
+    )
+
+
+def restore(optimizer: torch.optim.Optimizer, saved: OptimizerState) -> None:
+    """Let ``optimizer`` know what ``saved`` says, and nothing else."""
+    packed = optimizer.state_dict()
+    numbers = saved.numbers or [{}] * len(saved.tensors)
+    packed["state"] = {i: {**of, **also} for i, (of, also) in enumerate(zip(saved.tensors, numbers, strict=True))}
+    packed["param_groups"][0].update(saved.group)
+    optimizer.load_state_dict(packed)
+
+
+@contextmanager
+def resting(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Parameters are meanwhile those to use, which a schedule-free optimizer has to make out of those it learns with."""
+    if not hasattr(optimizer, "eval"):
+        yield
+        return
+    kept = [p.detach().clone() for group in optimizer.param_groups for p in group["params"]]
+    optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+        # There and back is not the same in the last bit, and looking on must change nothing.
+        with torch.no_grad():
+            for parameter, value in zip((p for group in optimizer.param_groups for p in group["params"]), kept, strict=True):
+                parameter.copy_(value)
 
 
 def gradient_scaler(device: str, *, enabled: bool) -> Any:

@@ -149,7 +149,7 @@ def memory():
 
 
 def fail_at(step, kind):
-    """Let prediction number ``step`` of the next training raise; 0 takes it back."""
+    """Let prediction number ``step`` of the next training raise, and all after it when memory is gone for good; 0 takes it back."""
     if detect() is WebUi.A1111:
         from facechain_ext.hosts.a1111.session import WebuiSession
     else:
@@ -159,9 +159,11 @@ def fail_at(step, kind):
     if not step:
         WebuiSession.predict = own
         return
+    short = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB (the probe)")
     errors = {
         "error": lambda: RuntimeError("the probe's error"),
-        "memory": lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB (the probe)"),
+        "scarce": lambda: short,
+        "memory": lambda: short,
     }
     count = 0
 
@@ -169,7 +171,7 @@ def fail_at(step, kind):
     def predict(*args, **kwargs):
         nonlocal count
         count += 1
-        if count == step:
+        if count == step or (kind == "memory" and count > step):
             raise errors[kind]()
         return own(*args, **kwargs)
 

@@ -8,12 +8,12 @@ import pytest
 
 from .webui import WebUi
 
-ENDINGS = ("success", "checkpointed", "error", "memory", "cancel", "keep", "interrupt", "pause")
+ENDINGS = ("success", "checkpointed", "error", "scarce", "memory", "cancel", "keep", "interrupt", "pause")
 
 
 def end_training(webui: WebUi, person: str, how: str) -> dict[str, Any]:
     """Train, and let it end that way; return the job as it is then."""
-    if how in ("error", "memory"):
+    if how in ("error", "scarce", "memory"):
         webui.fail_at(6, how)
         return webui.finish(webui.train(person))
     if how in ("success", "checkpointed"):
@@ -33,6 +33,9 @@ def check_ending(job: dict[str, Any], how: str) -> None:
     """The job says how it ended."""
     if how in ("success", "checkpointed"):
         assert (job["state"], job["result"]["steps"], job["result"]["stopped_early"]) == ("done", 8, False), job
+    elif how == "scarce":
+        assert (job["state"], job["result"]["steps"]) == ("done", 8), job
+        assert "gradient checkpointing is on from here" in job["result"]["notes"][0]
     elif how in ("keep", "interrupt"):
         assert job["state"] == "done", job
         assert 5 <= job["result"]["steps"] < 400

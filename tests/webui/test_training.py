@@ -28,13 +28,13 @@ STEP = 2
 """Of the training, at which those endings come that are asked for."""
 
 
-def _fail(monkeypatch, method, number, error):
-    """Let call ``number`` of a session's ``method`` raise."""
+def _fail(monkeypatch, method, number, error, *, on=False):
+    """Let call ``number`` of a session's ``method`` raise, and all after it when ``on``."""
     own, calls = getattr(WebuiSession, method), []
 
     def failing(*args, **kwargs):
         calls.append(1)
-        if len(calls) == number:
+        if len(calls) == number or (on and len(calls) > number):
             raise error
         return own(*args, **kwargs)
 
@@ -57,8 +57,13 @@ def end(how, train, monkeypatch):
         method, number = how.split()[1:]
         _fail(monkeypatch, method, int(number), RuntimeError("the test's error"))
         return _refused(train, RuntimeError)
-    if how == "memory":
-        _fail(monkeypatch, "predict", 4, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"))
+    if how in ("scarce", "memory"):
+        short = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        _fail(monkeypatch, "predict", 4, short, on=how == "memory")
+        if how == "scarce":
+            done = train()
+            assert "gradient checkpointing is on from here" in done.notes[0]
+            return done
         refused = _refused(train, TrainingError)
         assert "Memory ran out" in str(refused)
         return refused
@@ -74,7 +79,7 @@ def end(how, train, monkeypatch):
     return train(at, token)
 
 
-ENDINGS = ("success", "checkpointed", "memory", "cancel", "stop", "interrupt", "pause")
+ENDINGS = ("success", "checkpointed", "scarce", "memory", "cancel", "stop", "interrupt", "pause")
 ERRORS = ("error encode_images 1", "error encode_prompts 1", "error predict 1", "error predict 5", "error _sample 1", "error _sample 2")
 
 

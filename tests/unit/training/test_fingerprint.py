@@ -11,6 +11,7 @@ from facechain_ext.errors import FileFormatError
 from facechain_ext.ports import CheckpointInfo, Family, Prediction
 from facechain_ext.progress import LossPoint
 from facechain_ext.training.checkpoints import FREE_TO_CHANGE, TrainState, differences, fingerprint, load_state, save_state
+from facechain_ext.training.optim import OptimizerState
 from tests.conftest import make_dataset
 
 CHECKPOINT = CheckpointInfo("small", "5" * 64, Family.SD1, Prediction.EPS, 64)
@@ -59,7 +60,7 @@ def test_what_does_not_touch_learning_may_change(dataset):
 def state(scaler):
     pair = (torch.randn(2, 8), torch.randn(6, 2))
     moments = [{"step": torch.tensor(3.0), "exp_avg": torch.randn(t.shape)} for t in pair]
-    return TrainState(3, {"a.b.0": pair}, moments, (LossPoint(1, 0.5, 1e-3),), 2.5, scaler)
+    return TrainState(3, {"a.b.0": pair}, OptimizerState(moments), (LossPoint(1, 0.5, 1e-3),), 2.5, scaler)
 
 
 def test_the_gradient_scalers_state_is_kept_and_older_files_have_none(tmp_path):

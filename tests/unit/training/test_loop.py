@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.errors import Cancelled, StorageError, TrainingError, UserInputError
+from facechain_ext.errors import Cancelled, HostError, StorageError, TrainingError, UserInputError
 from facechain_ext.hosts.standalone.host import StandaloneSession
 from facechain_ext.progress import CancelToken, Stage, silent
 from facechain_ext.training import loop
@@ -326,3 +326,39 @@ def test_training_ends_when_previews_get_no_better(host, dataset, tmp_path):
     assert "step 2 (0.60), 2 previews ago" in outcome.notes[0]
     kinds = [line["kind"] for line in read_log(tmp_path / LOG_FILE)]
     assert (kinds.count("step"), kinds.count("preview"), kinds[0], kinds[-1]) == (4, 4, "start", "end")
+
+
+OTHERS = {"adafactor": 2e-2, "prodigy": 1e-4, "schedule-free": 2e-3}
+"""Optimizers beside AdamW that come as plain Python, and a rate that suits them."""
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_optimizer_learns_and_resumes_bit_for_bit(host, whole, dataset, tmp_path, kind):
+    config = replace(CONFIG, optimizer=kind, learning_rate=OTHERS[kind], steps=30, batch=4, warmup=2, save_every=6, previews=1, preview_every=4)
+    uninterrupted = run(host, dataset, tmp_path / "whole", config)
+    losses = [p.loss for p in uninterrupted.curve]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+    token = CancelToken()
+    run(host, dataset, tmp_path / "part", config, sink=lambda e: token.stop() if e.stage is Stage.TRAIN and e.step == 13 else None, token=token)
+    rest = run(host, dataset, tmp_path / "part", config, resume=True)
+    assert [p.loss for p in rest.curve] == losses
+    assert same(rest, uninterrupted)
+    assert snapshot(host) == whole[1]
+
+
+def test_previews_of_a_schedule_free_run_change_nothing(host, dataset, tmp_path):
+    config = replace(CONFIG, optimizer="schedule-free", keep="last", patience=0)
+    with_previews = run(host, dataset, tmp_path / "a", replace(config, previews=1, preview_every=1))
+    assert same(with_previews, run(host, dataset, tmp_path / "b", config))
+
+
+def test_an_optimizer_that_is_not_installed_is_said(host, whole, dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(HostError, match=r"adamw8bit needs the Python package bitsandbytes.*pip install bitsandbytes.*choose adamw"):
+        run(host, dataset, tmp_path, replace(CONFIG, optimizer="adamw8bit"))
+    assert snapshot(host) == whole[1]
+
+
+@pytest.mark.parametrize("changed", [{"noise_offset": 0.1}, {"debiased": True}, {"gradient_clip": 0.01}, {"schedule": "constant"}, {"schedule": "linear"}])
+def test_settings_of_the_objective_have_their_effect(host, whole, dataset, tmp_path, changed):
+    assert not same(run(host, dataset, tmp_path, replace(CONFIG, **changed)), whole[0])

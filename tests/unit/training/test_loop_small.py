@@ -252,7 +252,7 @@ def test_half_precision_learns_and_resumes_bit_for_bit(tmp_path):
     assert max(float(up.abs().max()) for _, up in whole.adapter.values()) > 1e-3
     token = CancelToken()
     run(Loud(), tmp_path / "part", config, token=token, sink=at(17, token.stop))
-    moments = load_state(tmp_path / "part" / STATE_FILE)[0].moments
+    moments = load_state(tmp_path / "part" / STATE_FILE)[0].optimizer.tensors
     assert 0 < float(moments[0]["step"]) < 17, "no gradient overflowed, so this shows nothing"
     assert same(run(Loud(), tmp_path / "part", config, resume=True), whole)
 

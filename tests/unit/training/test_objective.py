@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from facechain_ext.ports import Prediction
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
-from facechain_ext.training.objective import face_map, snr_weight, weighted_loss
+from facechain_ext.training.objective import debiased_weight, face_map, snr_weight, weighted_loss
 
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
 
@@ -71,3 +71,9 @@ def test_half_precision_outputs_are_measured_in_float32():
     loss = weighted_loss(a, -a, torch.ones(1, 1, 8, 8), torch.ones(1))
     assert loss.dtype is torch.float32
     assert float(loss) == 360000
+
+
+def test_debiased_weights():
+    snr = torch.tensor([0.0, 0.25, 4.0, 1e6])
+    assert debiased_weight(snr, Prediction.EPS).tolist() == pytest.approx([0, 2, 0.5, 1000**-0.5])
+    assert debiased_weight(snr, Prediction.V).tolist() == pytest.approx([1, 0.8, 0.2, 1 / 1001])

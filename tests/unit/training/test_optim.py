@@ -80,3 +80,16 @@ def test_apples_gpu_is_understood():
 
     with pytest.raises(MemoryError):
         fail()
+
+
+@pytest.mark.parametrize(("schedule", "middle", "end"), [("cosine", 0.55, 0.1), ("linear", 0.55, 0.1), ("constant", 1, 1)])
+def test_schedules(schedule, middle, end):
+    config = TrainConfig(steps=100, warmup=0, learning_rate=1e-3, schedule=schedule)
+    assert learning_rate(config, 50) == pytest.approx(middle * 1e-3)
+    assert learning_rate(config, 100) == pytest.approx(end * 1e-3)
+
+
+def test_rates_that_are_not_the_users():
+    assert learning_rate(TrainConfig(optimizer="prodigy", warmup=0), 0) == 1
+    free = TrainConfig(optimizer="schedule-free", steps=100, warmup=0, learning_rate=1e-3)
+    assert learning_rate(free, 99) == pytest.approx(1e-3)

@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch")
 from facechain_ext.errors import FileFormatError
 from facechain_ext.progress import LossPoint
 from facechain_ext.training.checkpoints import TrainState, load_state, save_state
+from facechain_ext.training.optim import OptimizerState
 
 MARKS = {"photos": "a", "checkpoint": "b", "settings": "{}"}
 
@@ -15,7 +16,7 @@ MARKS = {"photos": "a", "checkpoint": "b", "settings": "{}"}
 def state():
     adapter = {"down.0.proj": (torch.randn(2, 8), torch.randn(6, 2))}
     moments = [{"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 8)}, {"step": torch.tensor(3.0), "exp_avg": torch.randn(6, 2)}]
-    return TrainState(3, adapter, moments, (LossPoint(1, 0.5, 1e-3), LossPoint(2, 0.4, 1e-3, 0.3)), 12.5)
+    return TrainState(3, adapter, OptimizerState(moments, [{"k": 1}, {"k": 2}], {"d": 0.5}), (LossPoint(1, 0.5, 1e-3), LossPoint(2, 0.4, 1e-3, 0.3)), 12.5)
 
 
 def test_round_trip(state, tmp_path):
@@ -24,7 +25,8 @@ def test_round_trip(state, tmp_path):
     assert marks == MARKS
     assert (back.step, back.seconds, back.curve) == (3, 12.5, state.curve)
     assert all(torch.equal(x, y) for x, y in zip(back.adapter["down.0.proj"], state.adapter["down.0.proj"], strict=True))
-    assert all(torch.equal(a[k], b[k]) for a, b in zip(back.moments, state.moments, strict=True) for k in a)
+    assert (back.optimizer.numbers, back.optimizer.group) == ([{"k": 1}, {"k": 2}], {"d": 0.5})
+    assert all(torch.equal(a[k], b[k]) for a, b in zip(back.optimizer.tensors, state.optimizer.tensors, strict=True) for k in a)
 
 
 @pytest.mark.parametrize(

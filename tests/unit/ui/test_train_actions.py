@@ -15,6 +15,7 @@ from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, s
 from facechain_ext.services.requests import CheckpointChoice, TrainRequest, TrainResult
 from facechain_ext.services.studio import Studio
 from facechain_ext.training.checkpoints import TrainState, save_state
+from facechain_ext.training.optim import OptimizerState
 from facechain_ext.ui.train_actions import TrainActions
 from facechain_ext.workspace import Workspace
 
@@ -124,7 +125,7 @@ def test_a_reload_finds_the_training_again(studio):
 
 def test_resuming_takes_the_settings_of_the_unfinished_training(studio):
     folder = studio.workspace.person("Anna").training
-    save_state(folder / "state.safetensors", TrainState(2, {}, [], (), 1.0), {"settings": json.dumps({"steps": 5, "rank": 8})})
+    save_state(folder / "state.safetensors", TrainState(2, {}, OptimizerState(), (), 1.0), {"settings": json.dumps({"steps": 5, "rank": 8})})
     # The program was started anew since: only the file knows them. What may change on the way comes from the form.
     list(TrainActions(studio, lambda: [None, None]).resume("Anna", "tiny", {"steps": 99, "rank": 1, "previews": 2}))
     assert studio.seen == TrainRequest("Anna", "tiny", TrainConfig(steps=5, rank=8, previews=2), resume=True)
