@@ -83,6 +83,9 @@ def test_1_photos_are_checked(page: Any, webui: WebUi, photos: list[Path]) -> No
     # The page shows whom an earlier test checked last.
     name.fill("")
     name.press_sequentially(NAME)
+    # What gradio 3 draws anew while an upload is on its way makes it upload again.
+    holds(page, "#facechain_person_note", "new person")
+    page.wait_for_timeout(1500)
     page.locator("#facechain_tab_train input[type=file]").first.set_input_files([str(p) for p in photos])
     page.wait_for_function("document.querySelector('#facechain_photos').innerText.includes('photo-5')")
     fill(page, "facechain_prepare_trigger", "fchost")
