@@ -186,8 +186,11 @@ class TrainSession(Protocol):
         """Mean and standard deviation, each (B, 4, h, w), of the scaled latents of ``images`` (B, 3, H, W) in [-1, 1]."""
         ...
 
-    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
-        """Encode ``prompts`` with the checkpoint's text encoder(s), without gradient; SDXL is told that the pictures have ``side`` px."""
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
+        """Encode ``prompts`` with the checkpoint's text encoder(s), without gradient.
+
+        SDXL is told the ``sizes`` (width, height) px of the pictures, one for each prompt.
+        """
         ...
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:

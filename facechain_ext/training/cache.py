@@ -31,7 +31,9 @@ class TrainingCache:
     captions: Conditioning
     """One row a photo."""
     empty: Conditioning
-    """One row: the empty prompt, for caption dropout."""
+    """The empty prompt, for caption dropout: one row for each size photos are trained at."""
+    empty_rows: tuple[int, ...] = ()
+    """The row of ``empty`` for each photo; all the first when not given."""
 
     @property
     def photos(self) -> int:
@@ -107,12 +109,15 @@ def build_cache(
         count = len(dataset.photos)
         return tuple(torch.cat(parts[i::count]).to(session.device) for i in range(count))
 
+    sizes = [training_size(p.image, resolution) for p in dataset.photos]
+    different = list(dict.fromkeys(sizes))
     return TrainingCache(
         by_photo(means),
         by_photo(stds),
         by_photo(masks),
-        session.encode_prompts([p.caption for p in dataset.photos], resolution),
-        session.encode_prompts([""], resolution),
+        session.encode_prompts([p.caption for p in dataset.photos], sizes),
+        session.encode_prompts([""] * len(different), different),
+        tuple(different.index(size) for size in sizes),
     )
 
 
@@ -125,7 +130,8 @@ def pick_conditioning(cache: TrainingCache, indices: list[int], dropped: list[bo
         if full.dim() == 3 and empty.shape[1] < full.shape[1]:
             # A caption of more than 75 tokens takes several 77-token chunks; the empty prompt then repeats.
             empty = empty.repeat(1, full.shape[1] // empty.shape[1], 1)
-        return torch.stack([empty[0] if drop else full[i] for i, drop in zip(indices, dropped, strict=True)])
+        nothing = cache.empty_rows or (0,) * (max(indices) + 1)
+        return torch.stack([empty[nothing[i]] if drop else full[i] for i, drop in zip(indices, dropped, strict=True)])
 
     context = rows(cache.captions.context, cache.empty.context)
     if context is None:

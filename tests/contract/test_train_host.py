@@ -52,7 +52,7 @@ def test_images_become_latents_an_eighth_as_wide(session):
 
 
 def test_prompts_become_chunks_of_77(session):
-    found = session.encode_prompts(["a face", ", ".join(["a face"] * 40)], 64)
+    found = session.encode_prompts(["a face", ", ".join(["a face"] * 40)], [(64, 64)] * 2)
     assert found.context.shape[0] == 2
     assert found.context.shape[1] % 77 == 0
     assert found.context.shape[1] > 77
@@ -61,7 +61,7 @@ def test_prompts_become_chunks_of_77(session):
 
 def test_the_prediction_has_a_gradient_to_the_latents(session):
     noisy = torch.randn(1, 4, 8, 8, device=session.device, dtype=session.dtype, requires_grad=True)
-    output = session.predict(noisy, torch.tensor([500], device=session.device), session.encode_prompts(["a face"], 64))
+    output = session.predict(noisy, torch.tensor([500], device=session.device), session.encode_prompts(["a face"], [(64, 64)]))
     assert output.shape == noisy.shape
     output.float().square().mean().backward()
     assert noisy.grad is not None

@@ -31,7 +31,7 @@ def batch(session):
     """Latents, timesteps and conditioning of two samples."""
     draw = torch.Generator().manual_seed(1)
     noisy = torch.randn(2, 4, 8, 8, generator=draw).to(session.device, session.dtype)
-    return noisy, torch.tensor([30, 800], device=session.device), session.encode_prompts(["a face", "photo of sks person"], 64)
+    return noisy, torch.tensor([30, 800], device=session.device), session.encode_prompts(["a face", "photo of sks person"], [(64, 64)] * 2)
 
 
 def test_a_photos_latents_do_not_depend_on_its_batch(session):
@@ -45,13 +45,13 @@ def test_a_photos_latents_do_not_depend_on_its_batch(session):
 
 def test_a_prompts_conditioning_does_not_depend_on_its_batch(session):
     prompts = ["a face", "photo of sks person, smiling"]
-    together = session.encode_prompts(prompts, 64).context
-    assert torch.allclose(together[1:], session.encode_prompts(prompts[1:], 64).context, atol=1e-3)
+    together = session.encode_prompts(prompts, [(64, 64)] * 2).context
+    assert torch.allclose(together[1:], session.encode_prompts(prompts[1:], [(64, 64)]).context, atol=1e-3)
     assert float((together[0] - together[1]).abs().mean()) > 1e-3
 
 
 def test_the_empty_prompt_is_a_prompt(session):
-    empty = session.encode_prompts([""], 64).context
+    empty = session.encode_prompts([""], [(64, 64)]).context
     assert empty.shape[:2] == (1, 77)
     assert torch.isfinite(empty).all()
 
@@ -81,7 +81,7 @@ def test_every_target_gets_a_gradient_and_nothing_else_does(train_host, checkpoi
         targets = list(session.lora_targets())
         with inject(session.unet, targets=targets, rank=2, alpha=2.0, seed=1, device=session.device) as adapter:
             noisy = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(session.device, session.dtype)
-            output = session.predict(noisy, torch.tensor([500], device=session.device), session.encode_prompts(["a face"], 64))
+            output = session.predict(noisy, torch.tensor([500], device=session.device), session.encode_prompts(["a face"], [(64, 64)]))
             output.float().square().mean().backward()
             # Up matrices start at zero, so at first only they are told anything.
             silent = [path for path, (_, up) in adapter.state().items() if up.grad is None or not float(up.grad.abs().max()) > 0]

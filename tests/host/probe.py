@@ -192,7 +192,7 @@ def agreement(prompt, side):
             p = processing.StableDiffusionProcessingTxt2Img(sd_model=shared.sd_model, **wanted)
             processing.process_images(p).images[0].close()
             sampled = [(params.x[:1].clone(), params.sigma[:1], params.text_cond) for params in asked]
-            own = session.encode_prompts([prompt], side)
+            own = session.encode_prompts([prompt], [(side, side)])
             found = []
             for (x, sigma, theirs), denoised in zip(sampled, (params.x for params in answered), strict=True):
                 words, vector = (theirs["crossattn"], theirs["vector"]) if isinstance(theirs, dict) else (theirs, None)

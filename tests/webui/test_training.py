@@ -227,10 +227,10 @@ def test_the_preview_leaves_no_option_behind(known, train):
 def test_clip_skip_of_the_webui_counts(studio):
     host = studio.host(None)
     with host.open_session() as session:
-        plain = session.encode_prompts(["photo of a person"], 64).context
+        plain = session.encode_prompts(["photo of a person"], [(64, 64)]).context
     shared.opts.data["CLIP_stop_at_last_layers"] = 2
     with host.open_session() as session:
-        skipped = session.encode_prompts(["photo of a person"], 64).context
+        skipped = session.encode_prompts(["photo of a person"], [(64, 64)]).context
     shared.opts.data.pop("CLIP_stop_at_last_layers")
     assert not torch.equal(plain, skipped)
     assert not plain.requires_grad
@@ -258,14 +258,17 @@ def test_sdxl_is_told_the_size_that_is_trained(studio, monkeypatch):
 
     def conditioning(prompts):
         told.append((list(prompts), prompts.width, prompts.height))
-        return {"crossattn": torch.zeros(len(prompts), 77, 64), "vector": torch.zeros(len(prompts), 8)}
+        rows = torch.arange(float(len(prompts)))[:, None]
+        vector = torch.cat([rows, torch.tensor([[prompts.width, prompts.height]]).expand(len(prompts), 2)], 1)
+        return {"crossattn": rows[..., None].expand(-1, 77, 64), "vector": vector}
 
     for name, value in {"is_sd1": False, "is_sdxl": True, "get_learned_conditioning": conditioning}.items():
         monkeypatch.setattr(model, name, value)
     with studio.host(None).open_session() as session:
-        found = session.encode_prompts(["a", "b"], 96)
-    assert told == [(["a", "b"], 96, 96)]
-    assert found.pooled.shape == (2, 8)
+        found = session.encode_prompts(["a", "b", "c"], [(96, 96), (64, 128), (96, 96)])
+    assert told == [(["a", "b", "c"], 96, 96), (["a", "b", "c"], 64, 128)]
+    assert found.pooled.tolist() == [[0, 96, 96], [1, 64, 128], [2, 96, 96]]
+    assert found.context[:, 0, 0].tolist() == [0, 1, 2]
 
 
 def test_another_extensions_forward_on_a_block_stays(studio):

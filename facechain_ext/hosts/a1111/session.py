@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,12 +55,12 @@ class WebuiSession:
         # Limits of DiagonalGaussianDistribution.
         return mean, torch.exp(logarithm.clamp(-30, 20) / 2)
 
-    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
         with torch.no_grad(), devices.autocast():
             if self.checkpoint.family is Family.SDXL:
-                encoded = self._model.get_learned_conditioning(prompt_parser.SdConditioning(list(prompts), width=side, height=side))
-                return Conditioning(encoded["crossattn"].detach(), encoded["vector"].detach())
+                context, vector = sized(self._model.get_learned_conditioning, prompts, sizes)
+                return Conditioning(context.detach(), vector.detach())
             return Conditioning(self._model.get_learned_conditioning(list(prompts)).detach())
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -114,3 +114,13 @@ class WebuiSession:
             cancel.stop()
             # While set, the last previews would come out empty.
             state.interrupted = state.stopping_generation = False
+
+
+def sized(encode: Callable[[Any], Any], prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """SDXL's context and vector of ``prompts``, each for a picture of its own size (width, height).
+
+    The WebUI knows one size for a whole batch. Every batch holds all prompts, because the longest decides how many tokens the others get.
+    """
+    found = {(w, h): encode(prompt_parser.SdConditioning(list(prompts), width=w, height=h)) for w, h in dict.fromkeys(sizes)}
+    context = torch.stack([found[size]["crossattn"][i] for i, size in enumerate(sizes)])
+    return context, torch.stack([found[size]["vector"][i] for i, size in enumerate(sizes)])

@@ -8,12 +8,12 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
-from modules import prompt_parser, shared
+from modules import shared
 
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import targets_of
 from facechain_ext.hosts.a1111.sampling import sample
-from facechain_ext.hosts.a1111.session import WebuiSession
+from facechain_ext.hosts.a1111.session import WebuiSession, sized
 from facechain_ext.hosts.checkpointing import checkpointed
 from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.forge.model import check_resident, checkpoint_of, unet_of
@@ -50,20 +50,18 @@ class ForgeSession(WebuiSession):
             mean, std = self._engine.moments(self._model, images.to(self.device))
         return _ordinary(mean).float(), _ordinary(std).float()
 
-    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
         self._resident = False
         model = self._model
-        wanted: Any = list(prompts)
-        if self.checkpoint.family is Family.SDXL:
-            wanted = prompt_parser.SdConditioning(list(prompts), width=side, height=side)
         with self._weights.suspended(), torch.inference_mode():
             if hasattr(model, "set_clip_skip"):
                 model.set_clip_skip(int(shared.opts.CLIP_stop_at_last_layers))
-            encoded = model.get_learned_conditioning(wanted)
-        if self.checkpoint.family is Family.SDXL:
-            return Conditioning(self._here(encoded["crossattn"]), self._here(encoded["vector"]))
-        return Conditioning(self._here(encoded))
+            if self.checkpoint.family is Family.SDXL:
+                context, vector = sized(model.get_learned_conditioning, prompts, sizes)
+            else:
+                context, vector = model.get_learned_conditioning(list(prompts)), None
+        return Conditioning(self._here(context), None if vector is None else self._here(vector))
 
     def _here(self, tensor: torch.Tensor) -> torch.Tensor:
         return _ordinary(tensor).to(self.device)

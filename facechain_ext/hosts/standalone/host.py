@@ -53,7 +53,7 @@ class StandaloneSession:
         scale = vae.config["scaling_factor"]
         return latents.mean * scale, latents.std * scale
 
-    def encode_prompts(self, prompts: Sequence[str], side: int) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
         """See ``TrainSession``."""
         return Conditioning(encode(self._parts, prompts))
 

@@ -42,6 +42,7 @@ class SmallSession:
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(0.001, 0.12, 100), 0)
         self.device, self.dtype = torch.device("cpu"), dtype
         self.prompts: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
         self.images = 0
         self.contexts: list[torch.Tensor] = []
 
@@ -53,9 +54,10 @@ class SmallSession:
         pooled = torch.nn.functional.avg_pool2d(images, 8)
         return torch.cat([pooled, pooled.mean(1, keepdim=True)], 1), torch.full((len(images), 4, *pooled.shape[2:]), 0.1)
 
-    def encode_prompts(self, prompts, side):
+    def encode_prompts(self, prompts, sizes):
         """77 tokens for each 20 characters begun, every row as long as the longest, different for different words."""
         self.prompts += prompts
+        self.sizes += sizes
         chunks = max(1, *(-(-len(p) // 20) for p in prompts))
         rows = []
         for prompt in prompts:

@@ -80,8 +80,12 @@ def test_photos_of_other_shapes_are_buckets_and_nothing_is_stretched():
     yy, xx = np.mgrid[:448, :576]
     wide[(yy - 224) ** 2 + (xx - 288) ** 2 < 150**2] = 255
     photos = [replace(p, image=wide, mask=wide[..., 0]) if i in (1, 3) else p for i, p in enumerate(dataset.photos)]
-    cache = build_cache(SmallSession(), replace(dataset, photos=tuple(photos)), 512, False, silent, CancelToken())
+    session = SmallSession()
+    cache = build_cache(session, replace(dataset, photos=tuple(photos)), 512, False, silent, CancelToken())
     assert cache.buckets == [[0, 2], [1, 3]]
+    # SDXL is told each photo's own size, and for the empty prompt too.
+    assert session.sizes == [(512, 512), (576, 448), (512, 512), (576, 448), (512, 512), (576, 448)]
+    assert cache.empty_rows == (0, 1, 0, 1)
     assert (cache.mean[0].shape, cache.mean[1].shape, cache.masks[1].shape) == ((1, 4, 64, 64), (1, 4, 56, 72), (1, 1, 56, 72))
     # In another resolution the bucket's shape is a little different: cut, not squeezed.
     for resolution in (256, 512, 768):
@@ -124,3 +128,10 @@ def test_pooled_vectors_and_sizes_follow_their_rows():
     found = pick_conditioning(cache_of(captions, empty), [1, 1], [False, True])
     assert found.pooled.tolist() == [[2.0], [9.0]]
     assert found.size_ids[:, 0].tolist() == [128.0, 0.0]
+
+
+def test_the_empty_prompt_has_the_photos_size():
+    captions = Conditioning(torch.zeros(3, 77, 1), torch.zeros(3, 1))
+    empty = Conditioning(torch.zeros(2, 77, 1), torch.tensor([[64.0], [96.0]]))
+    cache = replace(cache_of(captions, empty), empty_rows=(0, 1, 0))
+    assert pick_conditioning(cache, [1, 2, 1], [True, True, False]).pooled.tolist() == [[96], [64], [0]]

@@ -113,8 +113,8 @@ def by_hand(session, config):
     colours = torch.nn.functional.avg_pool2d(images, 8)
     latent_means = torch.cat([colours, colours.mean(1, keepdim=True)], 1)
     masks = torch.stack([torch.from_numpy(_shrunk(p.mask)).float()[None] / 255 for p in PHOTOS.photos])
-    captions = session.encode_prompts([p.caption for p in PHOTOS.photos], 64).context
-    nothing = session.encode_prompts([""], 64).context
+    captions = session.encode_prompts([p.caption for p in PHOTOS.photos], [(64, 64)] * 3).context
+    nothing = session.encode_prompts([""], [(64, 64)]).context
     for step in range(config.steps):
         source = step_stream(config.seed, step)
         which = photo_indices(config.seed, step, config.batch, 3)
