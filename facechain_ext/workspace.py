@@ -210,6 +210,11 @@ class PersonFolder:
         return self.root / "training"
 
     @property
+    def latents(self) -> Path:
+        """The photos as the checkpoint's autoencoder sees them, kept for the next training."""
+        return self.root / "latents"
+
+    @property
     def loras(self) -> Path:
         """Finished face LoRAs."""
         return self.root / "loras"

@@ -16,11 +16,12 @@ from facechain_ext.faces.captions import Captioning
 from facechain_ext.faces.dataset import write_dataset
 from facechain_ext.faces.prepare import Draft, Tagger, judge, look
 from facechain_ext.faces.reading import expand
-from facechain_ext.faces.types import Decisions, Preparation, Reason
+from facechain_ext.faces.types import Dataset, Decisions, PhotoVerdict, Preparation, Reason
 from facechain_ext.ports import Captioner, FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink
 from facechain_ext.services.people import kept_photos, read_card, write_card
 from facechain_ext.services.requests import PrepareRequest
+from facechain_ext.training.latent_names import forget_others
 from facechain_ext.workspace import PersonFolder, PrivateFolder, Workspace, remove_tree, replaced_folder, storage_errors
 
 DRAFTS_KEPT = 3
@@ -69,7 +70,7 @@ def prepare_person(
         cancel.raise_if_cancelled()
         if request.config.keep_photos and request.sources:
             _keep(folder, result)
-    write_dataset(folder.dataset, result.dataset, result.verdicts)
+    _store(folder, result.dataset, result.verdicts)
     if not request.config.keep_photos:
         remove_tree(folder.photos)
     card.update(trigger=request.config.trigger, subject=request.config.subject)
@@ -95,11 +96,18 @@ def decide_person(
     result = judge(draft, analyzer, decisions, _tagger(draft.config, captioner, CancelToken()))
     if result.dataset is None:
         raise NoUsablePhoto(result)
-    write_dataset(folder.dataset, result.dataset, result.verdicts)
+    _store(folder, result.dataset, result.verdicts)
     drafts.keep(draft, decisions)
     if not folder.card.exists():
         write_card(folder, read_card(folder) | {"trigger": draft.config.trigger, "subject": draft.config.subject})
     return result
+
+
+def _store(folder: PersonFolder, dataset: Dataset, verdicts: Sequence[PhotoVerdict]) -> None:
+    """Replace the dataset; nothing of photos that are no longer in it stays."""
+    write_dataset(folder.dataset, dataset, verdicts)
+    with storage_errors("the deletion"):
+        forget_others(folder.latents, [p.image for p in dataset.photos])
 
 
 def _tagger(config: PrepareConfig, captioner: Callable[[], Captioner | None], cancel: CancelToken) -> Tagger | None:

@@ -50,7 +50,7 @@ def train_person(
     saving = config.gradient_checkpointing
     with host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
         watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
-        outcome = train(session, dataset, config, folder.training, watch, resume=request.resume)
+        outcome = train(session, dataset, config, folder.training, watch, resume=request.resume, latents=folder.latents)
         on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))
         targets, checkpoint = session.lora_targets(), session.checkpoint
     if outcome.steps == 0:

@@ -13,6 +13,7 @@ from facechain_ext.faces.geometry import buckets
 from facechain_ext.faces.types import Dataset, Image, Mask
 from facechain_ext.ports import Conditioning, TrainSession
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.training.latents import LatentStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,9 +85,15 @@ def pixels(image: Image) -> torch.Tensor:
 
 
 def build_cache(
-    session: TrainSession, dataset: Dataset, resolution: int, flip: bool, on_progress: ProgressSink, cancel: CancelToken
+    session: TrainSession,
+    dataset: Dataset,
+    resolution: int,
+    flip: bool,
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+    store: LatentStore | None = None,
 ) -> TrainingCache:
-    """Encode every photo at ``resolution`` px (and mirrored when ``flip``) and every caption."""
+    """Encode every photo at ``resolution`` px (and mirrored when ``flip``) and every caption; what ``store`` holds is not encoded again."""
     views = (False, True) if flip else (False,)
     means: list[torch.Tensor] = []
     stds: list[torch.Tensor] = []
@@ -99,11 +106,14 @@ def build_cache(
             image, mask = resized(photo.image, (width, height)), resized(photo.mask, (width // 8, height // 8))
             if mirrored:
                 image, mask = image[:, ::-1], mask[:, ::-1]
-            mean, std = session.encode_images(pixels(image))
+            mean, std = store.encode(photo.image, pixels(image)) if store else session.encode_images(pixels(image))
             means.append(mean.float())
             stds.append(std.float())
             masks.append(torch.from_numpy(np.ascontiguousarray(mask)).float().div(255)[None, None])
             on_progress(Progress(Stage.CACHE, len(means), total, "Encoding photos"))
+
+    if store:
+        store.tidy([p.image for p in dataset.photos])
 
     def by_photo(parts: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         count = len(dataset.photos)

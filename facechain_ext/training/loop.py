@@ -20,6 +20,7 @@ from facechain_ext.training.batches import bucket_indices, step_stream, stratifi
 from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.choice import Candidates, Choice, why_stop
+from facechain_ext.training.latents import LatentStore
 from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import debiased_weight, face_map, snr_weight, weighted_loss
@@ -72,10 +73,11 @@ def train(
     watch: Watch,
     *,
     resume: bool = False,
+    latents: Path | None = None,
 ) -> TrainOutcome:
     """Train a face LoRA; the session's model is as before when this returns or raises.
 
-    ``folder`` gets the resumable state, the run's log and the previews.
+    ``folder`` gets the resumable state, the run's log and the previews, ``latents`` the encoded photos for the next training.
 
     Raises:
         UserInputError: when there is nothing to resume, or something else was trained then.
@@ -89,7 +91,7 @@ def train(
         shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
     log, candidates = RunLog(folder / LOG_FILE, fresh=saved is None), Candidates(folder / CANDIDATES)
     resolution = config.resolution or session.checkpoint.resolution
-    run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch)
+    run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, latents=latents)
     with inject(
         session.unet, targets=list(session.lora_targets()), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
     ) as adapter:
@@ -165,7 +167,8 @@ def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, 
 
 
 def _cached(run: Run) -> TrainingCache:
-    return build_cache(run.session, run.dataset, run.resolution, run.config.flip, run.watch.on_progress, run.watch.cancel)
+    store = LatentStore(run.latents, run.session) if run.latents else None
+    return build_cache(run.session, run.dataset, run.resolution, run.config.flip, run.watch.on_progress, run.watch.cancel, store)
 
 
 def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:

@@ -44,6 +44,8 @@ class Run:
     resolution: int
     log: RunLog
     candidates: Candidates
+    latents: Path | None = None
+    """Where encoded photos are kept."""
     step: int = 0
     before: float = 0.0
     """Seconds of earlier stretches."""

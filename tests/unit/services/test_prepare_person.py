@@ -12,7 +12,7 @@ from PIL import Image
 from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import Cancelled, UserInputError
 from facechain_ext.faces.dataset import read_dataset
-from facechain_ext.faces.types import Reason
+from facechain_ext.faces.types import Decisions, Reason
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.prepare_person import NoUsablePhoto
 from facechain_ext.services.requests import PrepareRequest
@@ -51,6 +51,17 @@ def test_preparing_again_replaces_the_dataset_and_keeps_the_loras(copy, photos):
     assert (person.photos, person.trigger, person.subject, len(person.loras)) == (2, "ada", "woman", 1)
     assert contents(copy.workspace.person(PERSON).loras) == before
     assert [p.name for p in copy.people()] == [PERSON]
+
+
+def test_latents_stay_with_the_photos_they_show(copy, photos):
+    latents = copy.workspace.person(PERSON).latents
+    before = {file.name for file in latents.iterdir()}
+    copy.prepare(PrepareRequest(PERSON, photos[:3], copy.checkpoint(None).prepare))
+    after = {file.name for file in latents.iterdir()}
+    assert after < before
+    assert len(after) == 3
+    copy.decide(PERSON, Decisions(faces={0: None}))
+    assert {file.name for file in latents.iterdir()} < after
 
 
 def test_without_a_usable_photo_the_older_dataset_stays(copy, wall):

@@ -46,6 +46,25 @@ def test_a_lora_learns_something(house):
     assert sum(bool(t.any()) for t in ups) > 180
 
 
+def test_a_second_training_encodes_no_photo_again_and_deleted_people_leave_no_latents(copy, monkeypatch):
+    from facechain_ext.hosts.standalone.host import StandaloneSession
+
+    home, real, batches = copy.workspace.person(PERSON), StandaloneSession.encode_images, []
+
+    def counted(self, images):
+        batches.append(len(images))
+        return real(self, images)
+
+    monkeypatch.setattr(StandaloneSession, "encode_images", counted)
+    photos = len(list(home.dataset.glob("[0-9]*.png")))
+    assert len(list(home.latents.iterdir())) == photos > 1
+    copy.train(TrainRequest(PERSON, config=replace(QUICK, steps=1)))
+    # One fixed picture tells whether the autoencoder is still the same.
+    assert batches == [1]
+    copy.delete_person(PERSON)
+    assert not home.root.exists()
+
+
 def test_a_second_training_stands_beside_the_first(copy):
     before = finished(copy)
     second = copy.train(TrainRequest(PERSON, config=replace(QUICK, steps=2, seed=9)))
