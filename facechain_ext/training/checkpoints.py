@@ -136,6 +136,7 @@ def differences(ours: dict[str, str], saved: dict[str, str]) -> list[str]:
     if ours["checkpoint"] != saved["checkpoint"]:
         words.append("the checkpoint")
     if ours["settings"] != saved["settings"]:
-        a, b = json.loads(ours["settings"]), json.loads(saved["settings"])
+        # A setting that an earlier version did not know was then what is now its default.
+        a, b = json.loads(ours["settings"]), TrainConfig().to_dict() | json.loads(saved["settings"])
         words += [f"{key} ({b.get(key)} then, {a.get(key)} now)" for key in a if a.get(key) != b.get(key)]
     return words

@@ -1,5 +1,6 @@
 """What a saved training depends on, and in which words a change is told."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -85,3 +86,11 @@ def test_another_version_is_said(tmp_path):
 def test_a_missing_state_is_said(tmp_path):
     with pytest.raises(FileFormatError, match="damaged"):
         load_state(tmp_path / "none.safetensors")
+
+
+def test_a_training_saved_before_a_setting_came_can_go_on(dataset):
+    ours = fingerprint(dataset, CHECKPOINT, CONFIG)
+    older = {k: v for k, v in json.loads(ours["settings"]).items() if k != "noise_offset"}
+    assert differences(ours, {**ours, "settings": json.dumps(older)}) == []
+    other = fingerprint(dataset, CHECKPOINT, replace(CONFIG, noise_offset=0.1))
+    assert differences(other, {**ours, "settings": json.dumps(older)}) == ["noise_offset (0.0 then, 0.1 now)"]
