@@ -177,11 +177,15 @@ class TrainConfig(Settings):
     noise_offset: float = field(default=0.0, metadata=limits(0, 1))
     """Share of noise that is the same all over the picture; helps very dark and very bright ones."""
     face_weight: float = field(default=0.7, metadata=limits(0, 1))
-    """0: every pixel counts the same; 1: only the face mask counts."""
+    """0: every pixel counts the same; 1: only what the mask shows counts."""
+    mask: str = field(default="face", metadata=choices("face", "head", "figure"))
+    """What counts more: the face, the face with its hair, or the whole person."""
     flip: bool = False
     """Mirror at random; faces are not symmetric, so off."""
     caption_dropout: float = field(default=0.05, metadata=limits(0, 0.9))
     """Share of samples trained with an empty prompt."""
+    shuffle_captions: bool = False
+    """Tags of a caption in changing order, trigger and class word first."""
     gradient_checkpointing: bool = False
     """Less memory, about a third more time."""
     save_every: int = field(default=100, metadata=limits(1, 20000))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-EPOCH_STREAM, STEP_STREAM, BUCKET_STREAM = 1, 2, 3
+EPOCH_STREAM, STEP_STREAM, BUCKET_STREAM, ORDER_STREAM, TAG_STREAM = 1, 2, 3, 4, 5
 
 
 def stream(seed: int, kind: int, index: int) -> torch.Generator:

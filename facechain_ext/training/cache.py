@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from facechain_ext.faces.types import Dataset, Image, Mask
 from facechain_ext.ports import Conditioning, TrainSession
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.training.latents import LatentStore
+from facechain_ext.training.wording import ORDERS, orders
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +31,7 @@ class TrainingCache:
     masks: tuple[torch.Tensor, ...]
     """N tensors (V, 1, h, w) in [0, 1]."""
     captions: Conditioning
-    """One row a photo."""
+    """One row a photo, and as many again for every other order of the captions."""
     empty: Conditioning
     """The empty prompt, for caption dropout: one row for each size photos are trained at."""
     empty_rows: tuple[int, ...] = ()
@@ -45,6 +46,11 @@ class TrainingCache:
     def views(self) -> int:
         """V."""
         return self.mean[0].shape[0]
+
+    @property
+    def orders(self) -> int:
+        """In how many orders each caption is there."""
+        return len(self.captions.context) // self.photos
 
     @property
     def buckets(self) -> list[list[int]]:
@@ -131,8 +137,25 @@ def build_cache(
     )
 
 
-def pick_conditioning(cache: TrainingCache, indices: list[int], dropped: list[bool]) -> Conditioning:
-    """Rows of the photos' captions, the empty prompt where ``dropped``."""
+def masked_by(dataset: Dataset, part: str) -> Dataset:
+    """``dataset`` with the masks of "face", "head" or "figure"; where a photo has none of that, the face's."""
+    if part == "face":
+        return dataset
+    found = [photo.head if part == "head" else photo.figure for photo in dataset.photos]
+    photos = [replace(p, mask=p.mask if mask is None else mask) for p, mask in zip(dataset.photos, found, strict=True)]
+    return replace(dataset, photos=tuple(photos))
+
+
+def in_orders(cache: TrainingCache, session: TrainSession, dataset: Dataset, resolution: int, seed: int) -> TrainingCache:
+    """``cache`` with every caption in several orders of its tags."""
+    sizes = [training_size(p.image, resolution) for p in dataset.photos]
+    captions = orders([p.caption for p in dataset.photos], seed)
+    return replace(cache, captions=session.encode_prompts(captions, sizes * ORDERS))
+
+
+def pick_conditioning(cache: TrainingCache, indices: list[int], dropped: list[bool], turns: list[int] | None = None) -> Conditioning:
+    """Rows of the photos' captions, in the orders ``turns`` where given, the empty prompt where ``dropped``."""
+    said = [i + turn * cache.photos for i, turn in zip(indices, turns or [0] * len(indices), strict=True)]
 
     def rows(full: torch.Tensor | None, empty: torch.Tensor | None) -> torch.Tensor | None:
         if full is None or empty is None:
@@ -141,7 +164,7 @@ def pick_conditioning(cache: TrainingCache, indices: list[int], dropped: list[bo
             # A caption of more than 75 tokens takes several 77-token chunks; the empty prompt then repeats.
             empty = empty.repeat(1, full.shape[1] // empty.shape[1], 1)
         nothing = cache.empty_rows or (0,) * (max(indices) + 1)
-        return torch.stack([empty[nothing[i]] if drop else full[i] for i, drop in zip(indices, dropped, strict=True)])
+        return torch.stack([empty[nothing[i]] if drop else full[row] for i, row, drop in zip(indices, said, dropped, strict=True)])
 
     context = rows(cache.captions.context, cache.empty.context)
     if context is None:

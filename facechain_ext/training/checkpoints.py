@@ -51,6 +51,8 @@ def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfi
     photos = hashlib.sha256()
     for photo in dataset.photos:
         photos.update(photo.image.tobytes() + photo.mask.tobytes() + photo.caption.encode())
+        other = {"head": photo.head, "figure": photo.figure}.get(config.mask)
+        photos.update(b"" if other is None else other.tobytes())
     settings = {k: v for k, v in config.to_dict().items() if k not in FREE_TO_CHANGE}
     return {
         "photos": photos.hexdigest(),

@@ -17,7 +17,7 @@ from facechain_ext.lora.network import AdapterState, InjectedLora, inject
 from facechain_ext.ports import Conditioning, TrainSession
 from facechain_ext.progress import Eta, LossPoint, Progress, Stage
 from facechain_ext.training.batches import bucket_indices, step_stream, stratified_timesteps
-from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning
+from facechain_ext.training.cache import TrainingCache, build_cache, in_orders, masked_by, pick_conditioning
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.choice import Candidates, Choice, why_stop
 from facechain_ext.training.latents import LatentStore
@@ -39,6 +39,7 @@ from facechain_ext.training.previews import keep_the_best, preview
 from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
+from facechain_ext.training.wording import drawn_orders
 
 __all__ = ["STATE_FILE", "Score", "TrainOutcome", "Watch", "train"]
 
@@ -168,7 +169,9 @@ def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, 
 
 def _cached(run: Run) -> TrainingCache:
     store = LatentStore(run.latents, run.session) if run.latents else None
-    return build_cache(run.session, run.dataset, run.resolution, run.config.flip, run.watch.on_progress, run.watch.cancel, store)
+    dataset, config = masked_by(run.dataset, run.config.mask), run.config
+    cache = build_cache(run.session, dataset, run.resolution, config.flip, run.watch.on_progress, run.watch.cancel, store)
+    return in_orders(cache, run.session, dataset, run.resolution, config.seed) if config.shuffle_captions else cache
 
 
 def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
@@ -276,7 +279,8 @@ def _draw(run: Run, cache: TrainingCache) -> _Samples:
     if config.noise_offset:
         # One number for each channel of the whole picture: teaches what is darker or brighter than average (Guttenberg 2023).
         noise = noise + config.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=draw).to(mean)
-    return _Samples(latents, noise, mask, timesteps.to(session.device), pick_conditioning(cache, photos, dropped))
+    words = pick_conditioning(cache, photos, dropped, drawn_orders(config.seed, run.step, count, cache.orders))
+    return _Samples(latents, noise, mask, timesteps.to(session.device), words)
 
 
 def _loss(run: Run, samples: _Samples) -> torch.Tensor:

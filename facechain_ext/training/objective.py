@@ -6,18 +6,22 @@ import torch
 
 from facechain_ext.ports import Prediction
 
+NO_SIGNAL = 1e-6
+"""A signal-to-noise ratio below is a zero terminal one: the WebUI and Forge put 4.9e-8 in its place; usual schedules end at 5e-3."""
+
 
 def snr_weight(snr: torch.Tensor, gamma: float, prediction: Prediction) -> torch.Tensor:
     """Min-SNR-gamma weight (B,) for signal-to-noise ratios (B,); 1 everywhere when ``gamma`` is 0.
 
     Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy": min(SNR, gamma) over SNR for noise
-    prediction, over SNR + 1 for velocity prediction.
+    prediction, over SNR + 1 for velocity prediction. At a zero terminal SNR velocity counts fully, because sampling starts there and the
+    formula would leave it out; noise prediction has nothing to learn there.
     """
-    if gamma == 0:
-        return torch.ones_like(snr)
     if prediction is Prediction.V:
-        return snr.clamp_max(gamma) / (snr + 1)
-    return snr.clamp_max(gamma) / snr.clamp_min(1e-8)
+        plain = snr.clamp_max(gamma) / (snr + 1) if gamma else torch.ones_like(snr)
+        return torch.where(snr > NO_SIGNAL, plain, torch.ones_like(snr))
+    plain = snr.clamp_max(gamma) / snr.clamp_min(1e-8) if gamma else torch.ones_like(snr)
+    return torch.where(snr > NO_SIGNAL, plain, torch.zeros_like(snr))
 
 
 def debiased_weight(snr: torch.Tensor, prediction: Prediction) -> torch.Tensor:
@@ -29,7 +33,7 @@ def debiased_weight(snr: torch.Tensor, prediction: Prediction) -> torch.Tensor:
     capped = snr.clamp_max(1000.0)
     if prediction is Prediction.V:
         return 1 / (capped + 1)
-    return torch.where(snr > 0, capped.clamp_min(1e-4).rsqrt(), torch.zeros_like(snr))
+    return torch.where(snr > NO_SIGNAL, capped.clamp_min(1e-4).rsqrt(), torch.zeros_like(snr))
 
 
 def face_map(mask: torch.Tensor, face_weight: float) -> torch.Tensor:

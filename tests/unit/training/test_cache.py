@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from facechain_ext.errors import Cancelled
 from facechain_ext.ports import Conditioning
 from facechain_ext.progress import CancelToken, Stage, silent
-from facechain_ext.training.cache import TrainingCache, build_cache, pick_conditioning, pixels, resized, training_size
+from facechain_ext.training.cache import TrainingCache, build_cache, masked_by, pick_conditioning, pixels, resized, training_size
 from tests.conftest import make_dataset
 from tests.unit.training.small_session import SmallSession
 
@@ -135,3 +135,15 @@ def test_the_empty_prompt_has_the_photos_size():
     empty = Conditioning(torch.zeros(2, 77, 1), torch.tensor([[64.0], [96.0]]))
     cache = replace(cache_of(captions, empty), empty_rows=(0, 1, 0))
     assert pick_conditioning(cache, [1, 2, 1], [True, True, False]).pooled.tolist() == [[96], [64], [0]]
+
+
+def test_the_masks_of_head_or_figure_count_where_there_are_some():
+    dataset = make_dataset(2)
+    head, figure = (np.full((64, 64), value, np.uint8) for value in (51, 102))
+    first, second = dataset.photos
+    dataset = replace(dataset, photos=(replace(first, head=head, figure=figure), second))
+    for part, wanted in (("head", 0.2), ("figure", 0.4)):
+        masks = build_cache(SmallSession(), masked_by(dataset, part), 64, False, silent, CancelToken()).masks
+        assert torch.allclose(masks[0], torch.tensor(wanted))
+        assert masks[1].max() > 0.9, "a photo without such a mask keeps the face's"
+    assert masked_by(dataset, "face") is dataset

@@ -42,6 +42,12 @@ def test_every_part_of_a_photo_counts(dataset, part):
     assert changed(dataset, photos=(replace(first, **{part: value}), *dataset.photos[1:])) == ["the photos"]
 
 
+def test_a_head_mask_counts_only_where_it_is_used(dataset):
+    other = (replace(dataset.photos[0], head=dataset.photos[0].mask), *dataset.photos[1:])
+    assert changed(dataset, photos=other) == []
+    assert changed(dataset, photos=other, config=replace(CONFIG, mask="head")) == ["the photos", "mask (face then, head now)"]
+
+
 def test_order_and_number_of_photos_count(dataset):
     assert changed(dataset, photos=dataset.photos[::-1]) == ["the photos"]
     assert changed(dataset, photos=dataset.photos[:2]) == ["the photos"]

@@ -39,10 +39,18 @@ def test_min_snr_weights_as_in_the_paper():
     assert torch.equal(snr_weight(snr, 0.0, Prediction.EPS), torch.ones(4))
 
 
-def test_zero_terminal_snr_gives_no_infinite_weight():
-    rescaled = torch.cat([ALPHAS[:-1], torch.zeros(1)])
-    for prediction in Prediction:
-        assert torch.isfinite(snr_weight(signal_to_noise(rescaled), 5.0, prediction)).all()
+@pytest.mark.parametrize("last", [0.0, 4.8973451890853435e-08], ids=["zero", "as the WebUI says zero"])
+@pytest.mark.parametrize("gamma", [0.0, 5.0])
+def test_at_a_zero_terminal_snr_velocity_is_learned_and_noise_is_not(last, gamma):
+    snr = signal_to_noise(torch.cat([ALPHAS[:-1], torch.tensor([last])]))
+    for weights in (snr_weight(snr, gamma, Prediction.EPS), debiased_weight(snr, Prediction.EPS)):
+        assert torch.isfinite(weights).all()
+        assert float(weights[-1]) == 0
+        assert float(weights[:-1].min()) > 0
+    for weights in (snr_weight(snr, gamma, Prediction.V), debiased_weight(snr, Prediction.V)):
+        assert torch.isfinite(weights).all()
+        assert float(weights[-1]) == pytest.approx(1)
+        assert float(weights[:-1].min()) > 0
 
 
 def test_a_uniform_mask_changes_nothing():
