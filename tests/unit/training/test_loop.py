@@ -335,13 +335,13 @@ OTHERS = {"adafactor": 2e-2, "prodigy": 1e-4, "schedule-free": 2e-3}
 @pytest.fixture(scope="module")
 def idle(host, tmp_path_factory):
     """Losses of the same samples when nothing is learned."""
-    config = replace(CONFIG, learning_rate=1e-12, steps=30, batch=4, warmup=2)
+    config = replace(CONFIG, learning_rate=1e-12, steps=60, batch=4, warmup=2)
     return [p.loss for p in run(host, make_dataset(), tmp_path_factory.mktemp("idle"), config).curve]
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_every_optimizer_learns_and_resumes_bit_for_bit(host, whole, idle, dataset, tmp_path, kind):
-    config = replace(CONFIG, optimizer=kind, learning_rate=OTHERS[kind], steps=30, batch=4, warmup=2, save_every=6, previews=1, preview_every=15, keep="last")
+    config = replace(CONFIG, optimizer=kind, learning_rate=OTHERS[kind], steps=60, batch=4, warmup=2, save_every=6, previews=1, preview_every=30, keep="last")
     uninterrupted = run(host, dataset, tmp_path / "whole", config)
     losses = [p.loss for p in uninterrupted.curve]
     assert sum(losses[-8:]) < 0.95 * sum(idle[-8:])
