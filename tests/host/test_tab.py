@@ -123,6 +123,33 @@ def test_2_training_survives_a_page_reload(page: Any, webui: WebUi) -> None:
     seen(page, "train")
 
 
+def test_2_two_browser_tabs_show_and_steer_the_same_training(page: Any, webui: WebUi) -> None:
+    job = webui.train(NAME, steps=2000, preview_every=0, save_every=1000)
+    webui.at_step(job, 3)
+    other = page.context.new_page()
+    other.set_default_timeout(120_000)
+    other.goto(webui.url, wait_until="domcontentloaded")
+    ready(other)
+    for tab in (page, other):
+        tab.bring_to_front()
+        if tab is page:
+            # It was open before the training began elsewhere; a look at it is enough.
+            tab.reload(wait_until="domcontentloaded")
+            ready(tab)
+        show(tab, "Train")
+        tab.wait_for_selector("#facechain_chart svg")
+        assert NAME in tab.inner_text("#facechain_live")
+    other.bring_to_front()
+    other.locator("#facechain_stop:enabled").click()
+    stopped = webui.finish(job)
+    assert stopped["state"] == "done"
+    assert 3 <= stopped["result"]["steps"] < 2000
+    page.bring_to_front()
+    page.wait_for_selector("#facechain_live .fc-done")
+    assert page.inner_text("#facechain_live .fc-done") == other.inner_text("#facechain_live .fc-done")
+    other.close()
+
+
 def test_3_portraits(page: Any) -> None:
     show(page, "Portraits")
     choose(page, "facechain_portrait_person", NAME)

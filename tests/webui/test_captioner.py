@@ -102,7 +102,9 @@ def test_blip_without_clip_and_as_it_was(weights, monkeypatch):
         assert interrogator.dtype is torch.float32
         return "a woman in a red shirt standing in front of a wall"
 
-    interrogator = types.SimpleNamespace(blip_model=None, dtype=None, load_blip_model=lambda: Blip(1, 1), generate_caption=say, send_blip_to_ram=lambda: log.append("ram"))
+    interrogator = types.SimpleNamespace(
+        blip_model=None, dtype=None, load_blip_model=lambda: Blip(1, 1), generate_caption=say, send_blip_to_ram=lambda: log.append("ram")
+    )
     monkeypatch.setattr(shared, "interrogator", interrogator, raising=False)
     from modules import devices
 

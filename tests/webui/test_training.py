@@ -11,8 +11,9 @@ from pathlib import Path
 import networks
 import pytest
 import torch
-from modules import call_queue, paths_internal, sd_models, shared
+from modules import call_queue, devices, paths_internal, sd_models, shared
 from PIL import Image
+from safetensors.torch import load_file
 
 from facechain_ext.config import PortraitConfig, TrainConfig
 from facechain_ext.errors import Cancelled, HostError, Paused, TrainingError
@@ -129,6 +130,34 @@ def test_model_and_webui_are_what_they_were(how, lora, draw, train, trained, mon
         assert set(_shelf()) - set(shelf) == {f"{ended.lora.stem}.{kind}" for kind in ("safetensors", "json", "png")}
     assert draw(prompt=f"photo of fchost man{tag}").pixels == drawn
     assert draw(prompt="photo of a person").pixels == plain
+
+
+@pytest.fixture(params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def half_precision(request, page, monkeypatch):
+    """The model in half precision, as the WebUI has it on a GPU: all but the table of noise (modules/sd_models.py), computed under autocast."""
+    model, dtype = sd_models.model_data.sd_model, request.param
+    for name in ("dtype", "dtype_vae", "dtype_unet"):
+        monkeypatch.setattr(devices, name, dtype)
+    monkeypatch.setattr(devices, "autocast", lambda disable=False: torch.autocast("cpu", dtype=dtype))
+    whole, table = {key: value.clone() for key, value in model.state_dict().items()}, model.alphas_cumprod
+    model.to(dtype)
+    model.alphas_cumprod = table
+    yield dtype
+    model.float()
+    model.load_state_dict(whole)
+
+
+def test_half_precision_is_trained_and_left_as_it_was(half_precision, train):
+    model = sd_models.model_data.sd_model
+    assert model.model.diffusion_model.out[2].weight.dtype is half_precision
+    before, objects = look(model), list(model.modules())
+    done = train(preview_every=0, previews=0, steps=12, batch=2, learning_rate=5e-3)
+    after = look(model)
+    assert {key: (value, after[key]) for key, value in before.items() if after[key] != value} == {}
+    assert all(a is b for a, b in zip(model.modules(), objects, strict=True))
+    learned = load_file(done.lora)
+    assert sum(float(value.float().abs().sum()) for key, value in learned.items() if "lora_up" in key) > 1
+    assert all(value.isfinite().all() for value in learned.values())
 
 
 def _params():
