@@ -21,7 +21,8 @@ ESTIMATED = {
     "measured": True,
     "instead": {"gradient_checkpointing": True},
 }
-PORTRAITS = {"person": "Ada Lovelace", "style": "fantasy-knight", "prompt": "smiling", "settings": {"count": 8, "min_likeness": 0.3}}
+COMPOSE = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling"}
+PORTRAITS = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling", "settings": {"count": 8, "min_likeness": 0.3}}
 PERSON = {
     "name": "Ada Lovelace",
     "trigger": "sks",

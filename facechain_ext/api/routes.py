@@ -16,6 +16,7 @@ from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
 from facechain_ext.api.later import PREFIX
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
+from facechain_ext.api.style_routes import add_styles
 from facechain_ext.api.submitting import decided, estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
 from facechain_ext.api.uploads import MB, Sent, sent_photos
 from facechain_ext.errors import UserInputError
@@ -43,6 +44,7 @@ def install_routes(app: FastAPI, studio: Callable[[], Studio], *, guard: Sequenc
     api = _Api(router, studio)
     for add in (_add_state, _add_people, _add_decisions, _add_work, _add_jobs):
         add(api)
+    add_styles(router, studio)
     own = [*uploads.routes, *router.routes]
 
     @router.get("/openapi.json", include_in_schema=False)
@@ -63,10 +65,6 @@ def _add_state(api: _Api) -> None:
         active = [j for j in api.studio().jobs.jobs() if j.active]
         running = next((j.id for j in active if j.state is JobState.RUNNING), None)
         return schemas.Health(status="ok", version=__version__, running=running, waiting=len(active) - (running is not None))
-
-    @api.router.get("/styles", summary="The looks to choose from")
-    def styles() -> list[schemas.StyleView]:
-        return [views.style_view(s) for s in api.studio().styles()]
 
     @api.router.get("/checkpoints", summary="What to train on and generate with, the default first")
     def checkpoints() -> list[schemas.CheckpointView]:

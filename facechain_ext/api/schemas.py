@@ -73,6 +73,8 @@ class PortraitsBody(BaseModel, extra="forbid"):
     style: str | None = Field(None, description="An id from GET /styles; null is a plain portrait.")
     prompt: str = Field("", description="Your own words, added to style and person.")
     negative: str = ""
+    exact_prompt: str | None = Field(None, description="The whole prompt, in place of the composed one; {person} stands for the person's words.")
+    exact_negative: str | None = Field(None, description="The whole negative prompt, likewise.")
     with_lora: bool = Field(True, description="False leaves the face LoRA out.")
     settings: dict[str, Any] = Field({}, description=overridden(PortraitConfig))
 
@@ -117,19 +119,6 @@ class Deleted(BaseModel):
 
     person: str
     files: int
-
-
-class StyleView(BaseModel):
-    """One look."""
-
-    id: str
-    name: str
-    category: str
-    prompt: str
-    negative: str
-    lora: str | None = None
-    weight: float
-    licence: str
 
 
 class CheckpointView(BaseModel):

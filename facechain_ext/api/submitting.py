@@ -130,7 +130,17 @@ def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
     choice = _choice(studio, body.checkpoint)
     style = find_style(studio.styles(), body.style).id if body.style else None
     config = _settings(choice.portrait, body.settings)
-    request = PortraitRequest(person.name, choice.name, style, body.prompt, body.negative, config, body.with_lora)
+    request = PortraitRequest(
+        person.name,
+        choice.name,
+        style,
+        body.prompt,
+        body.negative,
+        config,
+        body.with_lora,
+        exact_prompt=body.exact_prompt,
+        exact_negative=body.exact_negative,
+    )
     return studio.submit_portraits(request)
 
 

@@ -14,7 +14,6 @@ from facechain_ext.faces.types import PhotoVerdict
 from facechain_ext.progress import LossPoint
 from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import CheckpointChoice, Person, RankedPortraits, TrainResult
-from facechain_ext.styles.catalog import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +49,6 @@ def person_view(person: Person) -> schemas.PersonView:
         portraits=person.portraits,
         resumable=person.resumable,
         loras=loras,
-    )
-
-
-def style_view(style: Style) -> schemas.StyleView:
-    """One look."""
-    return schemas.StyleView(
-        id=style.id,
-        name=style.name,
-        category=style.category,
-        prompt=style.prompt,
-        negative=style.negative,
-        lora=style.lora,
-        weight=style.weight,
-        licence=style.licence,
     )
 
 

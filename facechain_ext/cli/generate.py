@@ -12,7 +12,9 @@ from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output, duration
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.services.composing import ToldPrompt
 from facechain_ext.services.requests import PortraitRequest, RankedPortraits
+from facechain_ext.styles.tokens import CHUNK
 
 
 def generate(
@@ -30,6 +32,9 @@ def generate(
     style_weight: Annotated[float | None, typer.Option(help="Weight of the style's LoRA, 0 to 2.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Sampler, with the WebUI's names.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    exact_prompt: Annotated[str | None, typer.Option(help="The whole prompt, in place of the composed one.", show_default=False)] = None,
+    exact_negative: Annotated[str | None, typer.Option(help="The whole negative prompt, likewise.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the prompts, part by part; generate nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Generate portraits, measure their likeness and put the best first."""
@@ -46,7 +51,13 @@ def generate(
         **parse_size(size),
     }
     values = studio.checkpoint(base).portrait.to_dict() | {k: v for k, v in given.items() if v is not None}
-    request = PortraitRequest(person, base, style, prompt, negative, PortraitConfig.from_dict(values), out=out)
+    config = PortraitConfig.from_dict(values)
+    request = PortraitRequest(
+        person, base, style, prompt, negative, config, out=out, exact_prompt=exact_prompt, exact_negative=exact_negative
+    )
+    if dry_run:
+        tell(output, studio.composed(request))
+        return
     with interruptible(output, keeps=False) as token, output.live() as live:
         result = studio.portraits(request, live, token)
     for portrait in result.portraits:
@@ -56,6 +67,29 @@ def generate(
         )
     output.say(f"Contact sheet: {result.sheet}")
     output.result(report(result))
+
+
+def tell(output: Output, prompt: ToldPrompt) -> None:
+    """Print the prompts and where each part of them comes from."""
+    sides = (("Prompt", prompt.used, prompt.chunks, prompt.composed.parts), ("Avoid", prompt.used_negative, prompt.negative_chunks, prompt.composed.negative_parts))
+    for name, used, chunks, parts in sides:
+        output.say(f"{name} ({' + '.join(map(str, chunks))} of {CHUNK} tokens): {used}")
+        if used == "".join(p.text for p in parts):
+            for part in parts:
+                output.say(f"    {part.source:<7} {part.text.strip(' ,')}")
+    for note in prompt.notes:
+        output.messages.print(note, markup=False, soft_wrap=True)
+    output.result(
+        {
+            "prompt": prompt.used,
+            "negative": prompt.used_negative,
+            "parts": [{"source": p.source, "text": p.text} for p in prompt.composed.parts],
+            "negative_parts": [{"source": p.source, "text": p.text} for p in prompt.composed.negative_parts],
+            "tokens": list(prompt.chunks),
+            "negative_tokens": list(prompt.negative_chunks),
+            "notes": list(prompt.notes),
+        }
+    )
 
 
 def parse_size(text: str | None) -> dict[str, int]:

@@ -18,11 +18,12 @@ from facechain_ext.portraits.rank import Score, is_flagged, order, score
 from facechain_ext.portraits.sheet import Labelled, contact_sheet
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.composing import told
 from facechain_ext.services.people import note_outside, read_card
 from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
-from facechain_ext.styles.prompts import PLAIN, compose
+from facechain_ext.styles.prompts import PLAIN
 from facechain_ext.workspace import PersonFolder, Workspace, added_files, read_json, write_json
 
 SCHEMA = 1
@@ -66,7 +67,7 @@ def _sampling(
     request: PortraitRequest, folder: PersonFolder, dataset: Dataset, host: ImageGenerator, style: Style | None
 ) -> SamplingRequest:
     config = request.config
-    prompt = compose(style, dataset.caption, request.prompt, request.negative)
+    prompt = told(style, dataset.caption, request)
     loras = []
     if request.with_lora:
         loras.append(LoraWeight(face_lora(folder), config.face_weight, config.face_weight))
@@ -76,8 +77,8 @@ def _sampling(
     first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
     side = host.checkpoint.resolution
     return SamplingRequest(
-        prompt.positive,
-        prompt.negative,
+        prompt.used,
+        prompt.used_negative,
         tuple((first + i) % (SEED_MAX + 1) for i in range(config.count)),
         config.width or side,
         config.height or side,
@@ -180,7 +181,9 @@ def _write(
     outside: bool,
 ) -> RankedPortraits:
     config = request.config
-    settings = _panel_settings(request, folder.name, style, host) if request.with_lora else {}
+    # The panel composes its prompts; one that the user wrote goes into the infotext as it is, with tags for its LoRAs.
+    exact = request.exact_prompt is not None or request.exact_negative is not None
+    settings = _panel_settings(request, folder.name, style, host) if request.with_lora and not exact else {}
     portraits = []
     shown = []
     for rank, index in enumerate(order([c.score for c in candidates], config.min_likeness), start=1):

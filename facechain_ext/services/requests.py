@@ -73,6 +73,9 @@ class PortraitRequest:
     with_lora: bool = True
     """False leaves the face LoRA out: what the checkpoint does on its own."""
     out: Path | None = None
+    exact_prompt: str | None = None
+    """The whole prompt as the user edited it, in place of the composed one."""
+    exact_negative: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from facechain_ext.workspace import Workspace
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Decisions, Preparation
+    from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.styles.catalog import Style
 
@@ -171,6 +172,15 @@ class Studio:
         self.workspace.existing_person(request.person)
         host = self._checkpoints.open(request.checkpoint)
         return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+
+    def composed(self, request: PortraitRequest) -> ToldPrompt:
+        """The prompts that ``request`` will be made with, every part of them, and what is worth knowing about them; loads no model."""
+        from facechain_ext.services.composing import told
+        from facechain_ext.styles.catalog import find_style
+
+        person = self.person(request.person)
+        style = find_style(self.styles(), request.style) if request.style else None
+        return told(style, f"{person.trigger} {person.subject}".strip(), request)
 
     def style_pictures(self, person: str) -> dict[str, Path]:
         """The best portrait of ``person``'s latest run in each style, by the style's id."""

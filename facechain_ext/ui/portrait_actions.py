@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from dataclasses import replace
 from typing import Any
 
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import FaceChainError
 from facechain_ext.services.jobs import Job
-from facechain_ext.services.requests import CheckpointChoice, PortraitRequest, RankedPortraits
+from facechain_ext.services.requests import CheckpointChoice, RankedPortraits
 from facechain_ext.services.studio import Studio
 from facechain_ext.styles.catalog import Style
-from facechain_ext.styles.prompts import compose
 from facechain_ext.ui import panels
 from facechain_ext.ui.compat import update
 from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
+from facechain_ext.ui.prompt_editor import PromptEditor, Written
 from facechain_ext.ui.style_cards import picked, style_cards
 from facechain_ext.ui.words import empty_state, problem_box
 
@@ -33,6 +33,7 @@ class PortraitActions:
 
     def __init__(self, studio: Studio, send_to: Mapping[str, str] | None = None) -> None:
         self._studio = studio
+        self.editor = PromptEditor(studio)
         self._send_to = send_to or {}
 
     def styles(self) -> list[Style]:
@@ -98,34 +99,15 @@ class PortraitActions:
         gallery = update() if job else update(value=NO_PORTRAITS if self.people() else NOBODY)
         return [self.refresh(person), gallery, update() if job else update(value="")]
 
-    def composed(self, person: str | None, style: str | None, own: str, negative: str) -> str:
-        """The prompt as the sampler will get it."""
-        prompt = self.prompt(person, style, own, negative)
-        below = f"<p><b>Not:</b> {escape(prompt[1])}</p>" if prompt[1] else ""
-        return f'<div class="fc-prompt"><span>Prompt</span><p>{escape(prompt[0])}</p>{below}</div>'
-
-    def prompt(self, person: str | None, style: str | None, own: str, negative: str) -> tuple[str, str]:
-        """Positive and negative prompt."""
-        words = "person"
-        try:
-            if person:
-                found = self._studio.person(person)
-                words = f"{found.trigger} {found.subject}".strip() or words
-        except FaceChainError:
-            pass
-        composed = compose(self.style(style), words, own or "", negative or "")
-        return composed.positive, composed.negative
-
     def generate(
-        self, person: str | None, checkpoint: str | None, style: str | None, own: str, negative: str, values: dict[str, Any]
+        self, person: str | None, checkpoint: str | None, style: str | None, written: Written, values: dict[str, Any]
     ) -> Iterator[list[Any]]:
         """Make portraits; yields live panel, gallery, buttons."""
         try:
             if not person:
                 raise FaceChainError("Choose a person first. People appear here once their face LoRA is trained.")
             config = read_form(self.config(checkpoint), values)
-            chosen = self.style(style)
-            request = PortraitRequest(person, checkpoint, chosen.id if chosen else None, own or "", negative or "", config)
+            request = replace(self.editor.request(person, self.style(style), written), checkpoint=checkpoint, config=config)
             job = self._studio.submit_portraits(request)
         except FaceChainError as error:
             yield [problem_box(str(error), "No portraits were made"), update(), *self.buttons()]

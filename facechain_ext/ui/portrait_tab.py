@@ -11,7 +11,8 @@ from facechain_ext.services.studio import Studio
 from facechain_ext.ui import panels
 from facechain_ext.ui.compat import bind, make
 from facechain_ext.ui.loading import Loads
-from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PortraitActions
+from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PLAIN_ID, PortraitActions
+from facechain_ext.ui.prompt_editor import Written
 from facechain_ext.ui.style_cards import PICK
 from facechain_ext.ui.widgets import rows
 from facechain_ext.ui.words import heading
@@ -55,7 +56,7 @@ class PortraitTab:
             self._negative = make(
                 gr.Textbox, label="What to avoid", placeholder="sunglasses, hat", lines=1, max_lines=3, elem_id="facechain_negative"
             )
-            self._composed = make(gr.HTML, self._act.composed(first, styles[0], "", ""), elem_id="facechain_composed")
+            self._prompts = self._act.editor.build()
 
     def _how(self) -> None:
         names = [c.name for c in self._act.choices()]
@@ -73,22 +74,21 @@ class PortraitTab:
 
     def _wire(self) -> Loads:
         act = self._act
-        words = [self._person, self._style, self._own, self._negative]
+        words, boxes = [self._person, self._style, self._own, self._negative], act.editor.boxes
         outputs = [self._live, self._gallery, self._generate, self._cancel]
 
-        def generate(person: str, checkpoint: str, style: str, own: str, negative: str, *given: Any) -> Iterator[list[Any]]:
-            yield from act.generate(person, checkpoint, style, own, negative, self._form.values(given))
+        def generate(person: str, checkpoint: str, style: str, *given: Any) -> Iterator[list[Any]]:
+            written, values = Written(*given[: 2 + len(boxes)]), given[2 + len(boxes) :]
+            yield from act.generate(person, checkpoint, style, written, self._form.values(values))
 
-        inputs = [self._person, self._checkpoint, self._style, self._own, self._negative, *self._form.components]
+        inputs = [self._person, self._checkpoint, self._style, self._own, self._negative, *boxes, *self._form.components]
         bind(self._generate.click, generate, inputs, outputs)
         bind(self._cancel.click, act.cancel, [], [self._generate, self._cancel], queue=False)
         bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
-        bind(self._own.change, act.composed, words, [self._composed], api_name="facechain_compose", queue=False)
+        act.editor.wire(words, act.style)
         bind(self._pick.change, act.picked, [self._pick], [self._style], queue=False)
         for source in (self._person, self._style):
             bind(source.change, act.cards, [self._person, self._style], [self._cards], queue=False)
-        for source in (self._person, self._style, self._negative):
-            bind(source.change, act.composed, words, [self._composed], queue=False)
         bind(
             self._checkpoint.change,
             lambda name: self._form.updates(act.config(name)),
@@ -101,6 +101,7 @@ class PortraitTab:
             (lambda: act.refresh(None), [self._person]),
             (act.attach, outputs),
             (lambda: act.cards(None, None), [self._cards]),
+            (lambda: act.editor.recomposed(next(iter(act.people()), None), act.style(PLAIN_ID), Written()), self._prompts),
         ]
 
     def on_show(self, tab: Any) -> None:

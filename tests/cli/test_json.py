@@ -174,3 +174,15 @@ def test_the_environment_names_the_workspace_too(made, person: str) -> None:
     surroundings = made.cli.environment(FACECHAIN_HOME=str(made.root))
     done = subprocess.run(words, capture_output=True, text=True, env=surroundings, check=True, timeout=120)
     assert [p["name"] for p in json.loads(done.stdout)["people"]] == [person]
+
+
+def test_a_dry_run_tells_the_prompts_and_generates_nothing(made, person: str) -> None:
+    before = sorted(p for p in made.root.rglob("*"))
+    value = made.cli.good("generate", "--person", person, "--style", "knight", "--prompt", "laughing", "--dry-run", "--json").json
+    assert value["prompt"] == "".join(p["text"] for p in value["parts"])
+    assert [p["source"] for p in value["parts"]] == ["style", "person", "style", "own"]
+    assert (value["parts"][1]["text"], value["negative"], value["notes"]) == ("sks person", "modern clothes", [])
+    assert 10 < sum(value["tokens"]) <= 75
+    exact = made.cli.good("generate", "--person", person, "--exact-prompt", "drawing of {person}", "--dry-run", "--json").json
+    assert exact["prompt"] == "drawing of sks person"
+    assert sorted(p for p in made.root.rglob("*")) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,11 @@ def test_our_style_sheet_is_part_of_the_page(answers):
 
 
 def test_an_event_composes_the_prompt(answers):
-    assert "person as a knight" in answers["prompt"]
-    assert "smiling, green scarf" in answers["prompt"]
-    assert "hat" in answers["prompt"]
+    words = re.sub("<[^>]+>", "", answers["prompt"])
+    assert "person as a knight" in words
+    assert "smiling, green scarf" in words
+    assert "hat" in words
+    assert '<mark class="fc-of-person">person</mark>' in answers["prompt"], "the parts are told apart"
 
 
 def test_an_event_lists_people_and_escapes_their_names(answers):

@@ -1,4 +1,4 @@
-"""Prompts of any length to conditioning: chunks of 75 tokens between start and end tokens, as the WebUI does."""
+"""Prompts of any length to conditioning: chunks of 75 tokens between start and end tokens, a new one at each BREAK, as the WebUI does."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from collections.abc import Sequence
 import torch
 
 from facechain_ext.hosts.standalone.loading import Parts
-
-CHUNK = 75
+from facechain_ext.styles.tokens import BREAK, CHUNK
 
 
 def encode(parts: Parts, prompts: Sequence[str]) -> torch.Tensor:
     """Context (B, 77k, C) of ``prompts``; all get as many chunks as the longest needs."""
-    tokens = [parts.tokenizer(p, add_special_tokens=False, truncation=False, verbose=False).input_ids for p in prompts]
-    chunks = max(1, *(-(-len(t) // CHUNK) for t in tokens))
+    filled = [_chunks(parts, prompt) for prompt in prompts]
+    chunks = max(len(of) for of in filled)
     start, end = parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id
     rows = []
-    for ids in tokens:
-        for k in range(chunks):
-            part = ids[k * CHUNK : (k + 1) * CHUNK]
+    for of in filled:
+        for part in of + [[]] * (chunks - len(of)):
             rows.append([start, *part, *[end] * (CHUNK + 1 - len(part))])
     with torch.no_grad():
         hidden = parts.text_encoder(torch.tensor(rows, device=parts.device))[0]
     return hidden.view(len(prompts), chunks * (CHUNK + 2), -1)
+
+
+def _chunks(parts: Parts, prompt: str) -> list[list[int]]:
+    """Token ids of each chunk of ``prompt``, at most 75."""
+    found: list[list[int]] = []
+    for section in BREAK.split(prompt):
+        ids = parts.tokenizer(section, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        found += [ids[k : k + CHUNK] for k in range(0, max(1, len(ids)), CHUNK)]
+    return found
 
 
 def matched(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

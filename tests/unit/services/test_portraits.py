@@ -214,3 +214,12 @@ def test_a_styles_lora_joins_with_its_weight_or_the_one_asked_for(copy, house):
     style_file(copy, lora="ink", lora_for="another-checkpoint")
     [without] = copy.portraits(PortraitRequest(PERSON, style="ink", config=ONE)).portraits
     assert "<lora:ink" not in without.infotext
+
+
+def test_an_edited_prompt_is_used_as_it_is_and_can_be_made_again_without_the_panel(copy):
+    request = PortraitRequest(PERSON, style="knight", prompt="laughing", exact_prompt="drawing of {person}", exact_negative="", config=ONE)
+    [portrait] = copy.portraits(request).portraits
+    text = read_infotext(portrait.file)
+    assert text.startswith("drawing of sks person <lora:Ada_Lovelace:0.9>\nSteps:")
+    assert "Negative prompt" not in text
+    assert "FaceChain person" not in text, "the panel would compose it anew"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facechain_ext.styles.catalog import PERSON, Style, load_styles
 from facechain_ext.styles.prompts import compose
+from facechain_ext.styles.tokens import CHUNK
 
 RAIN = Style("rain", "Rain", "outdoors", "photo of {person} in the rain, umbrella", "sun, heat")
 ADA = "sks woman"
@@ -78,3 +79,50 @@ def test_shipped_styles_compose_cleanly(style):
     for own in ("", "laughing", f"laughing {PERSON}"):
         text = compose(style, ADA, own).positive
         assert not re.search(r",\s*,|\s\s|,$", text), text
+
+
+LONG = st.lists(st.sampled_from(["umbrella", "a very wide green scarf", "BREAK", "(soft light:1.2)", "film grain and dust", "X" * 40]), max_size=60)
+
+
+def sections(text: str) -> list[str]:
+    return re.split(r"\s*\bBREAK\b\s*", text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([None, RAIN, load_styles()[0]]), LONG, st.sampled_from([", ", " "]))
+def test_no_chunk_overflows_and_the_person_is_never_cut(style, phrases, between):
+    """Whatever is written: at most 75 tokens between two BREAKs, the person whole in the first chunk, and every word still there in order."""
+    own = between.join(phrases)
+    made = compose(style, "sks middle-aged woman", own)
+    assert max(made.chunks) <= CHUNK
+    assert len(made.chunks) == len(sections(made.positive)), "the WebUI and our own encoder cut only at BREAK"
+    assert "sks middle-aged woman" in sections(made.positive)[0]
+    assert "".join(p.text for p in made.parts) == made.positive
+    said = re.sub(r"[\s,]+|BREAK", " ", compose(style, "sks middle-aged woman", "").positive + " " + own).split()
+    assert re.sub(r"[\s,]+|BREAK", " ", made.positive).split() == said, "no word lost, none smuggled in"
+
+
+def test_words_that_do_not_fit_behind_the_style_stay_together():
+    own = ", ".join(["red wool scarf"] * 17)
+    made = compose(RAIN, ADA, own)
+    assert sections(made.positive) == ["photo of sks woman in the rain, umbrella", own]
+    assert [p.source for p in made.parts] == ["style", "person", "style", "own"]
+
+
+def test_a_style_that_names_the_person_late_follows_the_person():
+    late = Style("x", "X", "x", "a wall of ivy, " * 20 + "photo of {person}")
+    made = compose(late, ADA)
+    assert made.positive.startswith("sks woman, a wall of ivy, ")
+    assert made.positive.count(ADA) == 1
+
+
+def test_a_weight_around_many_words_is_not_torn():
+    own = "(" + ", ".join(["red scarf"] * 20) + ":1.2), hat"
+    assert own in compose(RAIN, ADA, own).positive
+
+
+def test_the_negative_prompt_is_laid_out_too():
+    made = compose(RAIN, ADA, "", ", ".join(["blurred background"] * 26))
+    assert max(made.negative_chunks) <= CHUNK
+    assert made.negative.startswith("sun, heat BREAK blurred background") or made.negative_chunks[0] > 60
+    assert [p.source for p in made.negative_parts] == ["style", "own"]
