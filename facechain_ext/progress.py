@@ -19,6 +19,7 @@ class Stage(str, enum.Enum):
     WAITING = "waiting"
     PREPARE = "prepare"
     LOAD = "load"
+    PRIOR = "prior"
     CACHE = "cache"
     TRAIN = "train"
     PREVIEW = "preview"

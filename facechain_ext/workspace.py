@@ -215,6 +215,11 @@ class PersonFolder:
         return self.root / "latents"
 
     @property
+    def class_images(self) -> Path:
+        """Pictures of the class word, for prior preservation: what the checkpoint makes of it, nobody's face."""
+        return self.root / "class-images"
+
+    @property
     def loras(self) -> Path:
         """Finished face LoRAs."""
         return self.root / "loras"

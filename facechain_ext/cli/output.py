@@ -15,6 +15,7 @@ from facechain_ext.progress import Stage
 STAGES = {
     Stage.PREPARE: "Checking photos",
     Stage.LOAD: "Loading",
+    Stage.PRIOR: "Class images",
     Stage.CACHE: "Encoding photos",
     Stage.TRAIN: "Training",
     Stage.PREVIEW: "Previews",

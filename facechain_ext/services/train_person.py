@@ -20,7 +20,7 @@ from facechain_ext.services.people import note_outside, read_card, sha256, write
 from facechain_ext.services.requests import TrainRequest, TrainResult
 from facechain_ext.services.speeds import remember
 from facechain_ext.training.checkpoints import saved_settings
-from facechain_ext.training.loop import STATE_FILE, Score, TrainOutcome, Watch, train
+from facechain_ext.training.loop import STATE_FILE, Score, Sources, TrainOutcome, Watch, train
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
 
 
@@ -50,7 +50,8 @@ def train_person(
     saving = config.gradient_checkpointing
     with host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
         watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
-        outcome = train(session, dataset, config, folder.training, watch, resume=request.resume, latents=folder.latents)
+        sources = Sources(folder.latents, folder.class_images)
+        outcome = train(session, dataset, config, folder.training, watch, resume=request.resume, sources=sources)
         on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))
         targets, checkpoint = session.lora_targets(), session.checkpoint
     if outcome.steps == 0:

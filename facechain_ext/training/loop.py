@@ -36,12 +36,13 @@ from facechain_ext.training.optim import (
     state_of,
 )
 from facechain_ext.training.previews import keep_the_best, preview
+from facechain_ext.training.prior import PRIOR_STREAM, class_dataset, prior_cache
 from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
-from facechain_ext.training.run import Run, Score, Watch, recent_loss
+from facechain_ext.training.run import Run, Score, Sources, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
 from facechain_ext.training.wording import drawn_orders
 
-__all__ = ["STATE_FILE", "Score", "TrainOutcome", "Watch", "train"]
+__all__ = ["STATE_FILE", "Score", "Sources", "TrainOutcome", "Watch", "train"]
 
 STATE_FILE = "state.safetensors"
 CANDIDATES = "candidates"
@@ -74,11 +75,11 @@ def train(
     watch: Watch,
     *,
     resume: bool = False,
-    latents: Path | None = None,
+    sources: Sources | None = None,
 ) -> TrainOutcome:
     """Train a face LoRA; the session's model is as before when this returns or raises.
 
-    ``folder`` gets the resumable state, the run's log and the previews, ``latents`` the encoded photos for the next training.
+    ``folder`` gets the resumable state, the run's log and the previews; ``sources`` says what it builds on.
 
     Raises:
         UserInputError: when there is nothing to resume, or something else was trained then.
@@ -92,7 +93,8 @@ def train(
         shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
     log, candidates = RunLog(folder / LOG_FILE, fresh=saved is None), Candidates(folder / CANDIDATES)
     resolution = config.resolution or session.checkpoint.resolution
-    run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, latents=latents)
+    run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, sources=sources or Sources())
+    run.class_pictures = _class_pictures(run)
     with inject(
         session.unet, targets=list(session.lora_targets()), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
     ) as adapter:
@@ -167,8 +169,16 @@ def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, 
     run.likeness = scored[-1] if scored else None
 
 
+def _class_pictures(run: Run) -> Dataset | None:
+    try:
+        return class_dataset(run, run.sources.class_images or run.folder / "class-images")
+    except MemoryError as error:
+        raise TrainingError("Memory ran out in the class images. Choose a smaller resolution, or switch prior preservation off.") from error
+
+
 def _cached(run: Run) -> TrainingCache:
-    store = LatentStore(run.latents, run.session) if run.latents else None
+    run.prior = prior_cache(run)
+    store = LatentStore(run.sources.latents, run.session) if run.sources.latents else None
     dataset, config = masked_by(run.dataset, run.config.mask), run.config
     cache = build_cache(run.session, dataset, run.resolution, config.flip, run.watch.on_progress, run.watch.cancel, store)
     return in_orders(cache, run.session, dataset, run.resolution, config.seed) if config.shuffle_captions else cache
@@ -229,13 +239,17 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
 
 def _gradients(run: Run, cache: TrainingCache, scaler: torch.amp.GradScaler) -> float:
     """Gradients of this step, in as many passes as its samples need; its loss."""
-    samples = _draw(run, cache)
-    count, total = len(samples), torch.zeros((), device=run.session.device)
-    for start in range(0, count, run.portion):
-        part = samples.part(start, min(start + run.portion, count))
-        loss = _loss(run, part) * (len(part) / count)
-        scaler.scale(loss).backward()
-        total += loss.detach()
+    total = torch.zeros((), device=run.session.device)
+    work = [(_draw(run, cache, run.config.seed), 1.0)]
+    if run.prior is not None:
+        work.append((_draw(run, run.prior, run.config.seed ^ PRIOR_STREAM), run.config.prior_weight))
+    for samples, weight in work:
+        count = len(samples)
+        for start in range(0, count, run.portion):
+            part = samples.part(start, min(start + run.portion, count))
+            loss = _loss(run, part) * (weight * len(part) / count)
+            scaler.scale(loss).backward()
+            total += loss.detach()
     return float(total)
 
 
@@ -264,12 +278,12 @@ class _Samples:
         return _Samples(self.latents[start:end], self.noise[start:end], self.mask[start:end], self.timesteps[start:end], words)
 
 
-def _draw(run: Run, cache: TrainingCache) -> _Samples:
-    """The samples of this step: the same whatever memory allows at once."""
+def _draw(run: Run, cache: TrainingCache, seed: int) -> _Samples:
+    """The samples of this step from ``cache``: the same whatever memory allows at once."""
     config, session = run.config, run.session
     count = config.batch * config.accumulation
-    draw = step_stream(config.seed, run.step)
-    photos = bucket_indices(config.seed, run.step, count, cache.buckets)
+    draw = step_stream(seed, run.step)
+    photos = bucket_indices(seed, run.step, count, cache.buckets)
     views = torch.randint(cache.views, (count,), generator=draw).tolist()
     dropped = (torch.rand(count, generator=draw) < config.caption_dropout).tolist()
     timesteps = stratified_timesteps(count, len(session.alphas_cumprod), draw)
@@ -279,7 +293,7 @@ def _draw(run: Run, cache: TrainingCache) -> _Samples:
     if config.noise_offset:
         # One number for each channel of the whole picture: teaches what is darker or brighter than average (Guttenberg 2023).
         noise = noise + config.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=draw).to(mean)
-    words = pick_conditioning(cache, photos, dropped, drawn_orders(config.seed, run.step, count, cache.orders))
+    words = pick_conditioning(cache, photos, dropped, drawn_orders(seed, run.step, count, cache.orders))
     return _Samples(latents, noise, mask, timesteps.to(session.device), words)
 
 

@@ -87,8 +87,12 @@ def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:
     if config.keep == "best" and config.previews and looks > 1:
         looks += CONTENDERS
     # With and without the prompt.
-    preview = forward * 2 * PREVIEW_STEPS * config.previews
-    return config.steps * step + looks * preview
+    picture = forward * 2 * PREVIEW_STEPS
+    made = looks * config.previews
+    if config.prior_weight:
+        # As many class images as photos in each step.
+        step, made = 2 * step, made + config.class_images
+    return config.steps * step + made * picture
 
 
 def forward_operations(shapes: Mapping[str, Sequence[int]], side: int) -> float:

@@ -14,6 +14,7 @@ from facechain_ext.config import TrainConfig
 from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.ports import TrainSession
 from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSink, Stage
+from facechain_ext.training.cache import TrainingCache
 from facechain_ext.training.choice import Candidates, Look
 from facechain_ext.training.runlog import RunLog
 
@@ -32,6 +33,16 @@ class Watch:
     score: Score
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a training may build on, all of it kept with the person."""
+
+    latents: Path | None = None
+    """Folder of encoded photos."""
+    class_images: Path | None = None
+    """Folder of class pictures; None: beside the training's state."""
+
+
 @dataclass
 class Run:
     """One training while it goes on."""
@@ -44,8 +55,11 @@ class Run:
     resolution: int
     log: RunLog
     candidates: Candidates
-    latents: Path | None = None
-    """Where encoded photos are kept."""
+    sources: Sources = field(default_factory=Sources)
+    class_pictures: Dataset | None = None
+    """What prior preservation learns from."""
+    prior: TrainingCache | None = None
+    """The same, encoded."""
     step: int = 0
     before: float = 0.0
     """Seconds of earlier stretches."""

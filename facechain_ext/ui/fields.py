@@ -53,6 +53,8 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "min_snr_gamma": ("Min-SNR gamma", "Balances noisy and clean steps; 0 switches it off."),
         "caption_dropout": ("Caption dropout", "Share of samples trained with an empty prompt."),
         "shuffle_captions": ("Shuffle captions", "Tags in changing order, trigger and class word first."),
+        "prior_weight": ("Prior preservation", "Weight of class images, so that not everybody becomes the person; 0 is off, 1 is usual."),
+        "class_images": ("Class images", "Made by the checkpoint before training, kept for the next one."),
         "preview_every": ("Preview every", "Steps between previews; 0 makes none but the last."),
         "previews": ("Portraits per preview", "Each is measured for likeness."),
         "save_every": ("Save every", "Steps between saved states, from which training can resume."),

@@ -20,6 +20,7 @@ STAGES = {
     Stage.WAITING: "Waiting",
     Stage.PREPARE: "Checking photos",
     Stage.LOAD: "Loading",
+    Stage.PRIOR: "Making class images",
     Stage.CACHE: "Encoding photos",
     Stage.TRAIN: "Training",
     Stage.PREVIEW: "Making previews",

@@ -34,7 +34,8 @@ ADVANCED = (
     ("weight_decay", "gradient_clip"),
     ("min_snr_gamma", "debiased"),
     ("noise_offset",),
-    ("save_every",),
+    ("prior_weight",),
+    ("class_images", "save_every"),
     ("preview_every", "previews"),
     ("keep", "patience"),
     ("gradient_checkpointing", "flip"),
@@ -42,7 +43,7 @@ ADVANCED = (
 
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
-COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews"}
+COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews", "prior_weight", "class_images"}
 """Settings that decide time and memory."""
 
 
