@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from facechain_ext.blend import Part, Region, Schedule
 from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.types import Embedding, Face, Image
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, silent
@@ -102,6 +103,30 @@ class LoraWeight:
     file: Path
     unet: float = 1.0
     text: float = 1.0
+    blocks: tuple[float, ...] = ()
+    """Multipliers of ``unet`` for each of the UNet's blocks (25 or 19); empty: 1 everywhere."""
+    schedule: Schedule | None = None
+    """Multiplier of ``unet`` over the steps."""
+    region: Region | None = None
+    """Where in the picture it acts; None: everywhere."""
+
+    @classmethod
+    def of(cls, file: Path, part: Part) -> LoraWeight:
+        """``file`` as ``part`` of a blend says."""
+        return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region)
+
+    @property
+    def live(self) -> bool:
+        """True when it changes over steps or picture, which merged weights cannot do."""
+        return self.region is not None or (self.schedule is not None and not self.schedule.is_constant)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPrompt:
+    """Other words for a region of the picture; everywhere else the request's own prompt counts."""
+
+    prompt: str
+    region: Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +142,8 @@ class SamplingRequest:
     cfg: float
     sampler: str
     loras: tuple[LoraWeight, ...] = field(default=())
+    regions: tuple[RegionPrompt, ...] = field(default=())
+    """A LoRA whose ``region`` is the same acts on that region's words; the negative prompt is shared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""LoRA files in kohya's format: safetensors with ``NAME.lora_down.weight``, ``NAME.lora_up.weight``, ``NAME.alpha``."""
+"""LoRA files: read in every kind the field writes, written in kohya's format (``NAME.lora_down.weight``, ``NAME.lora_up.weight``, ``NAME.alpha``)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from facechain_ext.errors import FileFormatError
+from facechain_ext.lora.keys import grouped, unknown_kinds
+from facechain_ext.lora.kinds import Update, update_from
 from facechain_ext.ports import Family, Prediction
 from facechain_ext.workspace import write_bytes
 
@@ -24,36 +26,8 @@ KohyaState = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
-OTHER_KINDS = {
-    ".hada_": "LoHa",
-    ".lokr_": "LoKr",
-    ".dora_scale": "DoRA",
-    ".lora_mid.": "LoCon with mid layers",
-    ".oft_": "OFT",
-    ".diff.": "full-difference",
-    ".diff_b.": "full-difference",
-}
 BASE_VERSION = {Family.SD1: "sd_v1", Family.SD2: "sd_v2", Family.SDXL: "sdxl_base_v1-0"}
 SAID = {Family.SD1: "Stable Diffusion 1", Family.SD2: "Stable Diffusion 2", Family.SDXL: "SDXL"}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoraModule:
-    """The low-rank update of one module: scale * up @ down."""
-
-    down: torch.Tensor
-    up: torch.Tensor
-    alpha: float
-
-    @property
-    def rank(self) -> int:
-        """Inner width."""
-        return self.down.shape[0]
-
-    @property
-    def scale(self) -> float:
-        """alpha / rank."""
-        return self.alpha / self.rank
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +37,11 @@ class LoraFile:
     name: str
     """File stem."""
     family: Family
-    modules: Mapping[str, LoraModule]
+    modules: Mapping[str, Update]
     """By kohya's name."""
     metadata: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+    """Keys of the file that are no update we know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +66,7 @@ class LoraOrigin:
 
 
 def read_lora(file: Path) -> LoraFile:
-    """Read a kohya-format LoRA.
+    """Read a LoRA, LoCon, LoHa, LoKr or DoRA file with kohya's, LyCORIS's, PEFT's or diffusers' keys.
 
     Raises:
         FileFormatError: for pickles, damaged files, other formats and kinds, each with its reason.
@@ -107,39 +83,45 @@ def read_lora(file: Path) -> LoraFile:
         raise FileFormatError(f"There is no LoRA file {file.name} at the place given.") from None
     except (OSError, SafetensorError):
         raise FileFormatError(f"{file.name} is not a safetensors file, or it is cut off. Copy or download it again.") from None
-    kinds = sorted({kind for mark, kind in OTHER_KINDS.items() if any(mark in f"{key}." for key in tensors)})
-    if kinds:
-        raise FileFormatError(f"{file.name} is a {kinds[0]} file, which standalone FaceChain does not apply yet. Use a plain LoRA.")
-    modules = _modules(file, tensors)
-    return LoraFile(file.stem, _family(modules, metadata), modules, metadata)
+    modules, unread = _modules(file, tensors)
+    return LoraFile(file.stem, _family(modules, metadata), modules, metadata, tuple(unread))
 
 
-def _modules(file: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, LoraModule]:
-    modules = {}
-    for key, down in tensors.items():
-        if not key.endswith(DOWN):
-            continue
-        name = key.removesuffix(DOWN)
-        up = tensors.get(name + UP)
-        if up is None or min(up.ndim, down.ndim) < 2 or up.shape[1] != down.shape[0] or down.shape[0] == 0:
-            raise FileFormatError(f"{file.name} is damaged: the two halves of {name} do not fit. Copy or download it again.")
-        # Without alpha the field's readers (A1111, diffusers) take the rank: a scale of 1.
-        alpha = tensors.get(name + ALPHA, torch.tensor(float(down.shape[0])))
-        if alpha.numel() != 1 or not math.isfinite(float(alpha)):
+def _modules(file: Path, tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, Update], list[str]]:
+    found, unread = grouped(tensors)
+    modules: dict[str, Update] = {}
+    for name, parts in found.items():
+        alpha = parts.pop("alpha", None)
+        if alpha is not None and (alpha.numel() != 1 or not math.isfinite(float(alpha))):
             raise FileFormatError(f"{file.name} is damaged: the alpha of {name} is not a number. Copy or download it again.")
-        modules[name] = LoraModule(down, up, float(alpha))
+        try:
+            made = update_from(parts, None if alpha is None else float(alpha))
+            inputs = made.inputs if made is not None else 0
+        except (ValueError, KeyError, IndexError, RuntimeError):
+            kinds = unknown_kinds([f".{part}" for part in parts])
+            kind = f" ({kinds[0]})" if kinds else ""
+            raise FileFormatError(
+                f"{file.name} is damaged: the two halves of {name}{kind} do not fit. Copy or download it again."
+            ) from None
+        if made is None or inputs == 0:
+            unread += [f"{name}.{part}" for part in parts]
+        else:
+            modules[name] = made
     if not modules:
+        kinds = unknown_kinds(unread)
+        if kinds:
+            raise FileFormatError(f"{file.name} is of a kind FaceChain does not read ({kinds[0]}). Use a LoRA, LoCon, LoHa, LoKr or DoRA.")
         hint = " It looks like a checkpoint." if any(k.startswith("model.diffusion_model.") for k in tensors) else ""
         raise FileFormatError(f"{file.name} holds no LoRA in kohya's format.{hint} Use a LoRA as the WebUI takes it.")
-    return modules
+    return modules, unread
 
 
-def _family(modules: Mapping[str, LoraModule], metadata: Mapping[str, str]) -> Family:
+def _family(modules: Mapping[str, Update], metadata: Mapping[str, str]) -> Family:
     version = metadata.get("ss_base_model_version", "")
     names = list(modules)
     if version.startswith("sdxl") or any(n.startswith(("lora_te1_", "lora_te2_", "lora_unet_input_blocks")) for n in names):
         return Family.SDXL
-    contexts = {m.down.shape[1] for n, m in modules.items() if n.endswith("attn2_to_k")}
+    contexts = {m.inputs for n, m in modules.items() if n.endswith("attn2_to_k")}
     if metadata.get("ss_v2") == "True" or version.startswith("sd_v2") or contexts == {1024}:
         return Family.SD2
     return Family.SD1

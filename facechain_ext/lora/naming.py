@@ -7,8 +7,9 @@ The WebUI's own modules carry LDM paths in every family, so both directions are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from facechain_ext.errors import UserInputError
 from facechain_ext.ports import Family
 
 UNET, TEXT = "lora_unet_", "lora_te_"
@@ -146,3 +147,41 @@ def text_targets(paths: Iterable[str], prefix: str = TEXT) -> dict[str, str]:
 def inverse(names: Mapping[str, str]) -> dict[str, str]:
     """kohya's name -> path."""
     return {name: path for path, name in names.items()}
+
+
+BLOCKS = {Family.SD1: 25, Family.SD2: 25, Family.SDXL: 19}
+"""Blocks of the UNet with weights of their own: in, middle, out."""
+_OLD_BLOCK = re.compile(UNET + r"(?:(down|up)_blocks_(\d)_(resnets|attentions|downsamplers|upsamplers)_(\d)_|(mid_block)_|(conv_in)$)")
+_LDM_BLOCK = re.compile(UNET + r"(?:(input|output)_blocks_(\d+)_|(middle_block)_)")
+
+
+def block_of(name: str, family: Family) -> int | None:
+    """In which of the UNet's blocks the module with kohya's ``name`` lies, 0 the first; None outside them (time embedding, output, text)."""
+    middle = BLOCKS[family] // 2
+    if found := _LDM_BLOCK.match(name):
+        return middle if found[3] else int(found[2]) + (middle + 1 if found[1] == "output" else 0)
+    found = _OLD_BLOCK.match(name)
+    if found is None:
+        return None
+    if found[5] or found[6]:
+        return middle if found[5] else 0
+    level, layer = int(found[2]), int(found[4])
+    if found[1] == "down":
+        return (level + 1) * (_LAYERS + 1) if found[3] == "downsamplers" else level * (_LAYERS + 1) + layer + 1
+    return middle + 1 + level * (_LAYERS + 1) + (_LAYERS if found[3] == "upsamplers" else layer)
+
+
+def block_weights(weights: Sequence[float], family: Family) -> Callable[[str], float]:
+    """The multiplier of each module by its kohya's name; 1 outside the blocks, and everywhere when ``weights`` is empty.
+
+    Raises:
+        UserInputError: when their number is that of another family.
+    """
+    if weights and len(weights) != BLOCKS[family]:
+        raise UserInputError(f"This checkpoint's UNet has {BLOCKS[family]} blocks, but there are {len(weights)} block weights.")
+
+    def weight(name: str) -> float:
+        place = block_of(name, family) if weights else None
+        return 1.0 if place is None else weights[place]
+
+    return weight

@@ -11,9 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "facechain_ext"
-FOUNDATION = {"config", "progress", "errors", "workspace"}
+FOUNDATION = {"config", "progress", "errors", "workspace", "blend"}
 ALLOWED = {
     "errors": set(),
+    "blend": {"errors"},
     "config": {"errors"},
     "progress": {"errors"},
     "workspace": {"errors"},
@@ -115,7 +116,7 @@ for file in sorted(root.rglob("*.py")):
 def test_the_core_stands_without_hosts_pages_and_models():
     blocked = ["hosts", "ui", "api", "cli", "vision"]
     code = f"BLOCKED = {[f'facechain_ext.{b}' for b in blocked] + ['gradio', 'diffusers', 'insightface', 'typer']}\nROOMS = "
-    core = ["errors.py", "config.py", "progress.py", "workspace.py", "ports.py"]
+    core = ["errors.py", "blend.py", "config.py", "progress.py", "workspace.py", "ports.py"]
     result = python(code + f"{[*core, 'faces', 'lora', 'training', 'styles', 'portraits', 'services']}" + BLOCK)
     assert result.returncode == 0, result.stderr
 

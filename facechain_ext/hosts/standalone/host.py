@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.standalone.blending import blended
 from facechain_ext.hosts.standalone.footprint import footprint
 from facechain_ext.hosts.standalone.heap import keep_heap
 from facechain_ext.hosts.standalone.inspection import checkpoint_info
@@ -18,9 +18,7 @@ from facechain_ext.hosts.standalone.loading import Parts, load
 from facechain_ext.hosts.standalone.prompts import encode
 from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
-from facechain_ext.lora.files import check_family, read_lora
-from facechain_ext.lora.merge import merged
-from facechain_ext.lora.naming import text_targets, unet_targets
+from facechain_ext.lora.naming import unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
@@ -138,32 +136,13 @@ class StandaloneHost:
         Raises:
             FileFormatError: for a LoRA of another family.
         """
-        with self._lock, contextlib.ExitStack() as stack:
-            parts = self.parts()
-            if request.loras:
-                family = self._info.family
-                loras = [(read_lora(w.file), w) for w in request.loras]
-                for lora, _ in loras:
-                    check_family(lora, family)
-                unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), family, every=True))
-                text = _by_name(parts.text_encoder, text_targets(_paths(parts.text_encoder)))
-                for lora, _ in loras:
-                    if not any(name in unet or name in text for name in lora.modules):
-                        raise FileFormatError(
-                            f"The LoRA {lora.name} fits no layer of {self._info.name}. Use it with the kind of checkpoint it was trained on."
-                        )
-                stack.enter_context(merged(unet, [(lora, w.unet) for lora, w in loras]))
-                stack.enter_context(merged(text, [(lora, w.text) for lora, w in loras]))
 
-            def on_step(step: int, total: int) -> None:
-                on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
+        def on_step(step: int, total: int) -> None:
+            on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
-            yield from sample(parts, request, cancel, on_step)
+        with self._lock, blended(self.parts(), request, self._info) as (before_step, context):
+            yield from sample(self.parts(), request, cancel, on_step, before_step=before_step, context=context)
 
 
 def _paths(model: torch.nn.Module) -> list[str]:
     return [path for path, _ in model.named_modules()]
-
-
-def _by_name(model: torch.nn.Module, names: Mapping[str, str]) -> dict[str, torch.nn.Module]:
-    return {name: model.get_submodule(path) for path, name in names.items()}

@@ -24,10 +24,19 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 OnStep = Callable[[int, int], None]
 
 
-def sample(parts: Parts, request: SamplingRequest, cancel: CancelToken, on_step: OnStep | None = None) -> Generator[Image, None, None]:
+def sample(
+    parts: Parts,
+    request: SamplingRequest,
+    cancel: CancelToken,
+    on_step: OnStep | None = None,
+    *,
+    before_step: OnStep | None = None,
+    context: torch.Tensor | None = None,
+) -> Generator[Image, None, None]:
     """Yield one image (H, W, 3) uint8 for each of the request's seeds, which are sampled as one batch.
 
-    Picture i depends on its own seed only: the noise comes from a CPU generator of that seed on every device.
+    Picture i depends on its own seed only: the noise comes from a CPU generator of that seed on every device. ``before_step`` is told
+    each step, 0 first; ``context`` is what ``guided`` gives, made here when it is None.
     """
     import diffusers
 
@@ -39,12 +48,13 @@ def sample(parts: Parts, request: SamplingRequest, cancel: CancelToken, on_step:
     latents = torch.cat([torch.randn(shape, generator=g) for g in streams]).to(parts.device)
     latents = latents * scheduler.init_noise_sigma
     with torch.no_grad():
-        wanted, unwanted = matched(encode(parts, [request.prompt]), encode(parts, [request.negative]))
-        many = len(request.seeds)
-        context = torch.cat([unwanted.expand(many, -1, -1), wanted.expand(many, -1, -1)])
+        if context is None:
+            context = guided(parts, request.prompt, request.negative, len(request.seeds))
         extra = {"generator": streams} if "generator" in scheduler.step.__code__.co_varnames else {}
         for i, t in enumerate(scheduler.timesteps):
             cancel.raise_if_cancelled()
+            if before_step is not None:
+                before_step(i, len(scheduler.timesteps))
             scaled = scheduler.scale_model_input(torch.cat([latents, latents]), t).to(parts.dtype)
             without, with_ = parts.unet(scaled, t, encoder_hidden_states=context.to(parts.dtype)).sample.float().chunk(2)
             latents = scheduler.step(without + request.cfg * (with_ - without), t, latents, **extra).prev_sample
@@ -53,6 +63,12 @@ def sample(parts: Parts, request: SamplingRequest, cancel: CancelToken, on_step:
     for latent in latents:
         cancel.raise_if_cancelled()
         yield decode(parts, latent)
+
+
+def guided(parts: Parts, prompt: str, negative: str, many: int) -> torch.Tensor:
+    """Context (2 * many, 77k, C) for guidance: ``negative`` for the first half of the batch, ``prompt`` for the second."""
+    wanted, unwanted = matched(encode(parts, [prompt]), encode(parts, [negative]))
+    return torch.cat([unwanted.expand(many, -1, -1), wanted.expand(many, -1, -1)])
 
 
 def decode(parts: Parts, latent: torch.Tensor) -> Image:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from facechain_ext.blend import Region, Schedule
 from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.standalone.checkpoints import SHIPPED, StandaloneCheckpoints
 from facechain_ext.hosts.standalone.host import StandaloneHost
@@ -16,7 +18,7 @@ from facechain_ext.hosts.standalone.prompts import encode, matched
 from facechain_ext.hosts.standalone.webui_copy import copy_to_webui
 from facechain_ext.lora.files import LoraOrigin, write
 from facechain_ext.lora.naming import unet_targets
-from facechain_ext.ports import Family, LoraWeight, Prediction, SamplingRequest
+from facechain_ext.ports import Family, LoraWeight, Prediction, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, silent
 from facechain_ext.workspace import Workspace
 from tests.unit.training.host_state import snapshot
@@ -146,8 +148,6 @@ def test_diffusers_loads_our_file_and_paints_the_same_picture(host, lora):
 def test_a_lora_of_another_family_or_size_is_refused(host, tmp_path):
     before = snapshot(host)
     xl = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
-    from dataclasses import replace
-
     write(tmp_path / "xl.safetensors", {xl: (torch.zeros(4, 8), torch.zeros(8, 4))}, replace(ORIGIN, family=Family.SDXL))
     with pytest.raises(FileFormatError, match="same family"):
         images(host, request(loras=(LoraWeight(tmp_path / "xl.safetensors"),)))
@@ -182,3 +182,22 @@ def test_a_copy_for_a_webui_is_complete(tmp_path):
     assert clip.as_posix() in text
     assert "@CLIP_FOLDER@" not in text
     assert {p.name for p in clip.iterdir()} >= {"config.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
+
+
+def test_schedules_and_regions_act_and_are_taken_out(host, lora):
+    before, plain = snapshot(host), images(host, request())
+    static = images(host, request(loras=(LoraWeight(lora, 0.7),)))
+    # A region that is the whole picture: through hooks, but the same.
+    whole = images(host, request(loras=(LoraWeight(lora, 0.7, region=Region((0, 0, 1, 1))),)))
+    assert np.abs(whole[0].astype(int) - static[0]).max() <= 2
+    late = images(host, request(loras=(LoraWeight(lora, 0.7, schedule=Schedule(0, 1, 0.4, 0.6)),)))
+    assert np.abs(late[0].astype(int) - static[0]).mean() > 0.5
+    assert np.abs(late[0].astype(int) - plain[0]).mean() > 0.5
+    halves = (Region((0, 0, 0.5, 1)), Region((0.5, 0, 1, 1)))
+    words = replace(request(), regions=tuple(RegionPrompt("photo of sks person", r) for r in halves))
+    assert np.abs(images(host, words)[0].astype(int) - plain[0]).max() <= 2
+    unhurried = host.generate(request(loras=(LoraWeight(lora, region=halves[0]),)), silent, CancelToken())
+    next(unhurried)
+    unhurried.close()
+    assert np.array_equal(images(host, request())[0], plain[0])
+    assert snapshot(host) == before

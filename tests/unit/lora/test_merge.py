@@ -5,8 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from facechain_ext.errors import FileFormatError
-from facechain_ext.lora.files import LoraFile, LoraModule
-from facechain_ext.lora.merge import merged, update_of
+from facechain_ext.lora.files import LoraFile
+from facechain_ext.lora.kinds import LoraModule
+from facechain_ext.lora.merge import merged
 from facechain_ext.ports import Family
 
 
@@ -42,7 +43,7 @@ def test_adds_the_weighted_sum_and_takes_every_bit_back(layers):
 def test_a_convolutions_update_is_a_convolution():
     update = module((2, 8, 3, 3), (6, 2, 1, 1))
     x = torch.randn(1, 8, 5, 5)
-    together = torch.nn.functional.conv2d(x, update_of(update, torch.empty(6, 8, 3, 3)))
+    together = torch.nn.functional.conv2d(x, update.delta(torch.empty(6, 8, 3, 3)))
     apart = torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, update.down), update.up) * update.scale
     assert torch.allclose(together, apart, atol=1e-4)
 

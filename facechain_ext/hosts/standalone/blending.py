@@ -1,0 +1,91 @@
+"""A request's LoRAs and regional prompts on the standalone checkpoint, for the time of one call."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from facechain_ext.errors import FileFormatError
+from facechain_ext.hosts.standalone.loading import Parts
+from facechain_ext.hosts.standalone.sampling import OnStep, guided
+from facechain_ext.lora.files import LoraFile, check_family, read_lora
+from facechain_ext.lora.live import LiveBlend
+from facechain_ext.lora.merge import merged
+from facechain_ext.lora.naming import block_weights, text_targets, unet_targets
+from facechain_ext.lora.regions import EVERYWHERE
+from facechain_ext.ports import CheckpointInfo, LoraWeight, SamplingRequest
+
+log = logging.getLogger(__name__)
+Loaded = Sequence[tuple[LoraFile, LoraWeight]]
+
+
+@contextlib.contextmanager
+def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Iterator[tuple[OnStep | None, torch.Tensor]]:
+    """Let the LoRAs of ``request`` act while the block runs; yields what must be told each step, and the encoded prompts.
+
+    LoRAs that stay the same over steps and picture are merged once; as soon as one does not, all act through hooks.
+
+    Raises:
+        FileFormatError: for a LoRA of another family, or one that fits no layer of the checkpoint.
+    """
+    loras = _loaded(parts, request, info)
+    many = len(request.seeds)
+    if not request.regions and not any(w.live for _, w in loras):
+        unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
+        blocks = [block_weights(w.blocks, info.family) for _, w in loras]
+        with _text(parts, loras), merged(unet, [(lora, w.unet) for lora, w in loras], blocks):
+            yield None, guided(parts, request.prompt, request.negative, many)
+        return
+    unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
+    live = LiveBlend(unet, loras, info.family, request.regions)
+
+    def encoded(prompt: str, group: int) -> torch.Tensor:
+        # A region's words are encoded with the text parts of its own LoRAs and of those without a region.
+        heard = [pair for pair, of in zip(loras, live.groups, strict=True) if of in (EVERYWHERE, group)]
+        with _text(parts, heard), torch.no_grad():
+            return guided(parts, prompt, request.negative, many)
+
+    # A LoRA's region without words of its own hears the picture's, through its own text part.
+    heard = {g: live.prompts.get(g, request.prompt) for g in {*live.prompts, *live.groups} - {EVERYWHERE}}
+    contexts = {group: _always(encoded(prompt, group), parts) for group, prompt in heard.items()}
+    with live.attached(parts.unet, contexts):
+        yield live.at, encoded(request.prompt, EVERYWHERE)
+
+
+def _always(context: torch.Tensor, parts: Parts) -> Callable[[torch.Tensor], torch.Tensor]:
+    context = context.to(parts.dtype)
+    return lambda _: context
+
+
+def _loaded(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Loaded:
+    loras = [(read_lora(w.file), w) for w in request.loras]
+    for lora, _ in loras:
+        check_family(lora, info.family)
+    known = {*unet_targets(_paths(parts.unet), info.family, every=True).values(), *text_targets(_paths(parts.text_encoder)).values()}
+    for lora, _ in loras:
+        lacking = [name for name in lora.modules if name not in known]
+        if len(lacking) == len(lora.modules):
+            raise FileFormatError(
+                f"The LoRA {lora.name} fits no layer of {info.name}. Use it with the kind of checkpoint it was trained on."
+            )
+        if lacking or lora.unread:
+            log.warning(
+                "The LoRA %s: %d of its layers are not in %s, %d keys are unknown.", lora.name, len(lacking), info.name, len(lora.unread)
+            )
+    return loras
+
+
+def _text(parts: Parts, loras: Loaded) -> contextlib.AbstractContextManager[list[str]]:
+    text = _by_name(parts.text_encoder, text_targets(_paths(parts.text_encoder)))
+    return merged(text, [(lora, w.text) for lora, w in loras])
+
+
+def _paths(model: torch.nn.Module) -> list[str]:
+    return [path for path, _ in model.named_modules()]
+
+
+def _by_name(model: torch.nn.Module, names: Mapping[str, str]) -> dict[str, torch.nn.Module]:
+    return {name: model.get_submodule(path) for path, name in names.items()}
