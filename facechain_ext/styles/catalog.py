@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from facechain_ext.workspace import read_json
 SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "data" / "styles"
 PERSON = "{person}"
-ALLOWED = {"schema", "id", "name", "category", "prompt", "negative", "lora", "lora_for", "weight", "family", "licence", "source"}
+TEXTS = ("negative", "licence", "source", "note")
+ALLOWED = {"schema", "id", "name", "category", "prompt", "keywords", "lora", "lora_for", "weight", "family", *TEXTS}
+FAMILIES = ("sd1", "sd2", "sdxl")
+LONGEST = {"name": 80, "category": 40, "prompt": 4000, "negative": 4000, "licence": 200, "source": 1000, "note": 1000}
+"""Characters of each text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,14 @@ class Style:
     family: str | None = None
     licence: str = "Apache-2.0"
     source: str = "FaceChain for WebUI"
+    keywords: tuple[str, ...] = ()
+    """Words by which people find it; never part of a prompt."""
+    note: str = ""
+    """What is worth knowing about it: where weights come from, words about the person."""
     folder: Path | None = None
     """Where the style was read from; its LoRA lies there or in ``loras`` below."""
+    elsewhere: Path | None = None
+    """Its LoRA in the host's own folder, where it lies in neither."""
 
     @property
     def lora_file(self) -> Path | None:
@@ -45,8 +56,27 @@ class Style:
         if self.lora is None or self.folder is None:
             return None
         name = f"{self.lora}.safetensors"
-        shelved = self.folder / "loras" / name
-        return shelved if shelved.exists() else self.folder / name
+        shelved, beside = self.folder / "loras" / name, self.folder / name
+        if self.elsewhere is not None and not shelved.exists() and not beside.exists():
+            return self.elsewhere
+        return shelved if shelved.exists() else beside
+
+    @property
+    def thumbnail(self) -> Path | None:
+        """The style's own picture, None without one."""
+        file = self.folder / "thumbnails" / f"{self.id}.webp" if self.folder else None
+        return file if file is not None and file.is_file() else None
+
+    @property
+    def own(self) -> bool:
+        """True for the user's styles, which can be changed and deleted."""
+        return self.folder is not None and self.folder != SHIPPED
+
+    def matches(self, wanted: str) -> bool:
+        """True when every word of ``wanted`` begins a word of name, category, keywords or id."""
+        text = " ".join((self.name, self.category, self.id, *self.keywords)).casefold()
+        known = re.split(r"[^\w]+", text)
+        return all(any(word.startswith(sought) for word in known) for sought in re.split(r"[^\w]+", wanted.casefold()) if sought)
 
     def acts_on(self, checkpoint: str) -> bool:
         """True when the style brings a LoRA for the checkpoint called ``checkpoint``."""
@@ -60,18 +90,39 @@ def read_style(file: Path) -> Style:
         FileFormatError: naming the file and what is wrong with it.
     """
     data = read_json(file, SCHEMA)
-    problems = _problems(data)
+    problems = style_problems(data)
     if problems:
         raise FileFormatError(f"The style file {file.name} cannot be used: {' '.join(problems)}")
-    return Style(**{k: v for k, v in data.items() if k != "schema"}, folder=file.parent)
+    return style_of(data, file.parent)
 
 
-def _problems(data: dict[str, Any]) -> list[str]:
+def style_of(data: dict[str, Any], folder: Path | None) -> Style:
+    """The style of data without problems, read from ``folder``."""
+    values: dict[str, Any] = {k: tuple(v) if k == "keywords" else v for k, v in data.items() if k != "schema"}
+    return Style(**values, folder=folder)
+
+
+def plain(style: Style) -> dict[str, Any]:
+    """``style`` as its file holds it: what ``read_style`` takes back."""
+    values = {name: getattr(style, name) for name in Style.__dataclass_fields__ if name in ALLOWED}
+    defaults = {name: field.default for name, field in Style.__dataclass_fields__.items()}
+    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v != defaults[k] or k in ("licence", "source")}
+    return {"schema": SCHEMA, **kept}
+
+
+def style_problems(data: dict[str, Any]) -> list[str]:
+    """A sentence for each thing in ``data`` that a style cannot have."""
     problems = [f"'{key}' is not known." for key in data if key not in ALLOWED]
     for key in ("id", "name", "category", "prompt"):
         if not isinstance(data.get(key), str) or not data[key].strip():
             problems.append(f"'{key}' must be text.")
-    problems += [f"'{key}' must be text." for key in ("negative", "licence", "source") if not isinstance(data.get(key, ""), str)]
+    problems += [f"'{key}' must be text." for key in TEXTS if not isinstance(data.get(key, ""), str)]
+    problems += [
+        f"'{key}' must have at most {most} characters." for key, most in LONGEST.items() if isinstance(data.get(key), str) and len(data[key]) > most
+    ]
+    keywords = data.get("keywords", [])
+    if not isinstance(keywords, (list, tuple)) or len(keywords) > 20 or not all(isinstance(k, str) and 0 < len(k) <= 40 for k in keywords):
+        problems.append("'keywords' must be a list of at most 20 short texts.")
     problems += [
         f"'{key}' must be text or null." for key in ("lora", "lora_for", "family") if not isinstance(data.get(key), (str, type(None)))
     ]
@@ -80,6 +131,8 @@ def _problems(data: dict[str, Any]) -> list[str]:
         problems.append("'id' must be lower-case letters, digits and '-'.")
     if isinstance(prompt, str) and prompt.strip() and prompt.count(PERSON) != 1:
         problems.append(f"'prompt' must hold {PERSON} exactly once.")
+    if isinstance(data.get("family"), str) and data["family"] not in FAMILIES:
+        problems.append(f"'family' must be one of {', '.join(FAMILIES)}, or null.")
     weight = data.get("weight", 0.5)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 2:
         problems.append("'weight' must be a number between 0 and 2.")
@@ -89,27 +142,36 @@ def _problems(data: dict[str, Any]) -> list[str]:
     return problems
 
 
-def load_styles(own: Path | None = None, problems: list[str] | None = None) -> list[Style]:
+@functools.cache
+def _shipped() -> tuple[Style, ...]:
+    return tuple(read_style(file) for file in sorted(SHIPPED.glob("*.json")))
+
+
+def load_styles(own: Path | None = None, problems: list[str] | None = None, loras: Callable[[], Mapping[str, Path]] | None = None) -> list[Style]:
     """Shipped styles, then those in the folder ``own``; a style of the user's replaces a shipped one of the same id.
 
-    A file that cannot be used is left out and its sentence added to ``problems``, when that is given.
+    A file that cannot be used is left out and its sentence added to ``problems``, when that is given. ``loras`` gives the host's LoRA files
+    by their stem; it is asked only when a style's LoRA does not lie with the style.
 
     Raises:
         FileFormatError: for a file that cannot be used, without ``problems``.
     """
-    styles: dict[str, Style] = {}
-    for folder in (SHIPPED, own):
-        for file in sorted(folder.glob("*.json")) if folder and folder.is_dir() else []:
-            if file.name.endswith(".score.json"):  # the bench's statistic, which lies beside a style's LoRA
-                continue
-            try:
-                style = read_style(file)
-            except FileFormatError as error:
-                if problems is None:
-                    raise
-                problems.append(str(error))
-                continue
-            styles[style.id] = style
+    styles = {style.id: style for style in _shipped()}
+    known: Mapping[str, Path] | None = None
+    for file in sorted(own.glob("*.json")) if own and own.is_dir() else []:
+        if file.name.endswith(".score.json"):  # the bench's statistic, which lies beside a style's LoRA
+            continue
+        try:
+            style = read_style(file)
+        except FileFormatError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
+        if loras is not None and style.lora is not None and style.lora_file is not None and not style.lora_file.exists():
+            known = loras() if known is None else known
+            style = replace(style, elsewhere=known.get(style.lora))
+        styles[style.id] = style
     return list(styles.values())
 
 

@@ -25,6 +25,7 @@ NO_PORTRAITS = empty_state(
     "No portraits yet", "Choose a person whose face LoRA is trained and a style, then press Generate. The most alike come first."
 )
 NOBODY = empty_state("Nobody is trained yet", "Train a face LoRA on the Train page first; the person then appears here.")
+NO_STYLE = '<p class="fc-hint">No style of that name.</p>'
 PLAIN, PLAIN_ID = "Plain portrait", "plain"
 
 
@@ -52,8 +53,8 @@ class PortraitActions:
         """The style behind a label, its name or its id."""
         return next((s for s in self.styles() if label in (_label(s), s.name, s.id)), None)
 
-    def cards(self, person: str | None, label: str | None) -> str:
-        """All styles to click, with the portraits of ``person``, else of the first one stored."""
+    def cards(self, person: str | None, label: str | None, wanted: str = "") -> str:
+        """The styles that match ``wanted``, to click, with the portraits of ``person``, else of the first one stored."""
         known = self.people()
         who = person if person in known else (known[0] if known else None)
         try:
@@ -61,7 +62,8 @@ class PortraitActions:
         except FaceChainError:
             pictures = {}
         chosen = self.style(label)
-        return style_cards(self.styles(), pictures, chosen.id if chosen else PLAIN_ID)
+        found = [s for s in self.styles() if s.matches(wanted or "")]
+        return style_cards(found, pictures, chosen.id if chosen else PLAIN_ID) or NO_STYLE
 
     def picked(self, value: str) -> Any:
         """The style whose card was clicked."""

@@ -47,6 +47,9 @@ class PortraitTab:
                 self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
                 self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
             self._style = make(gr.Dropdown, choices=styles, value=styles[0], label="Style", elem_id="facechain_style")
+            self._find = make(
+                gr.Textbox, show_label=False, container=False, placeholder="Find a style: snow, armour, pencil", elem_id="facechain_find_style"
+            )
             self._cards = make(gr.HTML, self._act.cards(first, styles[0]), elem_id="facechain_style_cards")
             # What a click on a card writes into; hidden by style.css, since gradio leaves invisible components out of the page.
             self._pick = make(gr.Textbox, "", show_label=False, container=False, elem_id=PICK)
@@ -87,8 +90,8 @@ class PortraitTab:
         bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
         act.editor.wire(words, act.style)
         bind(self._pick.change, act.picked, [self._pick], [self._style], queue=False)
-        for source in (self._person, self._style):
-            bind(source.change, act.cards, [self._person, self._style], [self._cards], queue=False)
+        for source in (self._person, self._style, self._find):
+            bind(source.change, act.cards, [self._person, self._style, self._find], [self._cards], queue=False)
         bind(
             self._checkpoint.change,
             lambda name: self._form.updates(act.config(name)),
