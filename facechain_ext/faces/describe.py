@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facechain_ext.faces.geometry import Frame, box_to_crop
+from facechain_ext.faces.quality import LIMITS, Measures
 from facechain_ext.faces.types import Face, Image, Mask
 
 
@@ -80,6 +81,13 @@ def _view(face: Face, frame: Frame) -> list[str]:
     if abs(face.roll - frame.angle) >= BOUNDS.tilt:
         said.append("tilted head")
     return said
+
+
+def glasses(measures: Measures) -> list[str]:
+    """``glasses`` or ``sunglasses`` where they are seen; nothing of heads turned so far that the bridge of the nose does not show."""
+    if measures.eyes < LIMITS.eyes:
+        return ["sunglasses"]
+    return ["glasses"] if abs(measures.yaw) <= LIMITS.bridge_yaw and measures.bridge > LIMITS.bridge else []
 
 
 def _light(crop: Image, face: Face, frame: Frame) -> list[str]:

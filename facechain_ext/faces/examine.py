@@ -15,11 +15,11 @@ from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.advice import Shown, shown_of
 from facechain_ext.faces.attributes import Attributes
-from facechain_ext.faces.describe import describe
-from facechain_ext.faces.duplicates import Bits, fingerprint
-from facechain_ext.faces.geometry import Frame, bucket_for, cut, plan
+from facechain_ext.faces.describe import describe, glasses
+from facechain_ext.faces.duplicates import Print, fingerprint
+from facechain_ext.faces.geometry import Frame, bucket_for, cut, plan, to_crop
 from facechain_ext.faces.orientation import upright
-from facechain_ext.faces.quality import Measures, measure, score
+from facechain_ext.faces.quality import LIMITS, Measures, measure, score
 from facechain_ext.faces.reading import OversizedPhoto, load_photo
 from facechain_ext.faces.types import Embedding, Face, Image, PhotoVerdict, Reason
 from facechain_ext.ports import FaceAnalyzer
@@ -55,7 +55,7 @@ class Candidate:
     """px of the crop."""
     measures: Measures
     embedding: Embedding
-    print: Bits
+    print: Print
     place: str
     box: tuple[float, float, float, float]
     """In shares of the photo."""
@@ -161,6 +161,8 @@ def _look(number: int, path: Path, analyzer: FaceAnalyzer, config: PrepareConfig
         text = "No face was found. Use a photo that shows the face uncovered, upright and not too small."
         verdict = PhotoVerdict(path.name, False, (Reason.NO_FACE,), (text,))
         return Seen(path.name, verdict, (), photo.sha256, thumbnail)
+    # What may be a face is one only where nothing else surely is.
+    faces = [f for f in faces if f.score >= LIMITS.score] or faces
     shown = [f for f in faces if f.size >= BYSTANDER * faces[0].size][:MAX_FACES]
     return Seen(path.name, None, tuple(_candidate(image, f, analyzer, config, scale) for f in shown), photo.sha256, thumbnail, found.quarter_turns)
 
@@ -185,7 +187,7 @@ def _without_copies(seen: Sequence[Seen]) -> list[Seen]:
     result = []
     for photo in seen:
         if photo.sha256 and photo.sha256 in first:
-            text = f"This is the same file as '{first[photo.sha256]}', which is used. Nothing to do."
+            text = f"This is the same file as '{first[photo.sha256]}'; one of them is enough. Nothing to do."
             verdict = PhotoVerdict(photo.file, False, (Reason.DUPLICATE,), (text,))
             photo = replace(photo, verdict=verdict, candidates=())
         elif photo.sha256:
@@ -205,6 +207,7 @@ def _candidate(image: Image, face: Face, analyzer: FaceAnalyzer, config: Prepare
         if width != height:
             frame = plan(face, size, scale, aspect=height / width)
             crop = cut(image, frame, width)
+    found = measure(probe, face, square)
     _, png = cv2.imencode(".png", crop[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     x0, y0, x1, y1 = (float(v) for v in face.bbox / np.tile(np.array(size, np.float32), 2))
     return Candidate(
@@ -212,14 +215,14 @@ def _candidate(image: Image, face: Face, analyzer: FaceAnalyzer, config: Prepare
         frame,
         png.tobytes(),
         crop.shape[1],
-        measure(probe, face, square),
+        found,
         analyzer.embed(image, face),
-        fingerprint(probe),
+        fingerprint(probe, to_crop(face.landmarks, square, config.resolution)),
         ("on the left", "in the middle", "on the right")[min(2, int(3 * face.centre[0] / size[0]))],
         (x0, y0, x1, y1),
         analyzer.attributes(image, face),
         shown_of(probe, face, square),
-        tuple(describe(crop, face, frame)),
+        (*describe(crop, face, frame), *glasses(found)),
     )
 
 

@@ -20,7 +20,7 @@ from facechain_ext.faces.finish import LIKENESS_KEPT, retouched, with_background
 from facechain_ext.faces.geometry import box_to_crop, to_crop
 from facechain_ext.faces.identity import Choice, choose, mean_embedding, same_person
 from facechain_ext.faces.masks import face_mask, head_mask, person_mask
-from facechain_ext.faces.quality import faults, remarks
+from facechain_ext.faces.quality import LIMITS, faults, remarks
 from facechain_ext.faces.types import Dataset, Decisions, Face, FaceSeen, Image, Mask, PhotoVerdict, Preparation, PreparedPhoto, Reason
 from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.progress import CancelToken, ProgressSink, silent
@@ -194,7 +194,9 @@ def _recognised(index: int, seen: Seen, place: int, choice: Choice, found: _Judg
         return None
     several = len(sizes) > 1
     twins = bool(choice.alike) and choice.alike[place] > 1
-    if several and not agreed and not twins and sizes[k] < DOMINANT * max(size for j, size in enumerate(sizes) if j != k):
+    # Where even the largest is too poor, that is what to say.
+    poor = bool(faults(seen.candidates[k].measures))
+    if several and not agreed and not twins and not poor and sizes[k] < DOMINANT * max(size for j, size in enumerate(sizes) if j != k):
         text = f"{len(sizes)} faces of similar size, and no other photo tells whose is meant. Choose the face, or add more photos of the person."
         quality, faces = seen.candidates[k].quality, _faces(seen, None, likeness)
         found.verdicts[index] = PhotoVerdict(seen.file, False, (Reason.SEVERAL_PEOPLE,), (text,), quality, likeness, faces)
@@ -209,9 +211,9 @@ def _recognised(index: int, seen: Seen, place: int, choice: Choice, found: _Judg
 def _stranger(seen: Seen, likeness: float | None) -> PhotoVerdict:
     quality, faces = max(c.quality for c in seen.candidates), _faces(seen, None, likeness)
     if len(seen.candidates) > 1:
-        text = f"None of the {len(seen.candidates)} faces is the person of the other photos. Leave this photo out."
+        text = f"{len(seen.candidates)} faces.", "None of them is the person of the other photos. Leave this photo out, or choose the face."
         reasons = (Reason.SEVERAL_PEOPLE, Reason.DIFFERENT_PERSON)
-        return PhotoVerdict(seen.file, False, reasons, (text, text), quality, likeness, faces)
+        return PhotoVerdict(seen.file, False, reasons, text, quality, likeness, faces)
     # A blurred or dark face looks like nobody: what is wrong with the photo is truer than "somebody else".
     only = max(seen.candidates, key=lambda c: c.quality)
     wrong = faults(only.measures)
@@ -223,12 +225,18 @@ def _stranger(seen: Seen, likeness: float | None) -> PhotoVerdict:
 
 def _without_repeats(picks: list[_Pick], found: _Judgement) -> list[_Pick]:
     """The same picture twice would count twice in training: the better one stays, and what the user chose."""
-    again = repeats([p.candidate.print for p in picks], [p.candidate.embedding for p in picks], [p.candidate.quality for p in picks])
+    again = repeats([p.candidate.print for p in picks], [p.candidate.embedding for p in picks], [_worth(p.candidate) for p in picks])
     again = {index: twin for index, twin in again.items() if not picks[index].chosen}
     for index, twin in again.items():
-        note = (Reason.NEAR_DUPLICATE, f"This is nearly the same picture as '{picks[twin].seen.file}', which is used. Nothing to do.")
+        note = (Reason.NEAR_DUPLICATE, f"This is nearly the same picture as '{picks[twin].seen.file}', which is kept. Nothing to do.")
         found.verdicts[picks[index].index] = _verdict(picks[index], [note], accepted=False)
     return [p for i, p in enumerate(picks) if i not in again]
+
+
+def _worth(candidate: Candidate) -> tuple[float, ...]:
+    """What decides between copies of one picture: quality, colour, size."""
+    found = candidate.measures
+    return round(candidate.quality, 2), float(found.chroma >= LIMITS.grey), found.face_side
 
 
 def _verdict(pick: _Pick, notes: Sequence[tuple[Reason, str]], *, accepted: bool) -> PhotoVerdict:

@@ -49,6 +49,8 @@ SUFFIXES = frozenset(
 )
 # Pillow also opens EPS (runs Ghostscript), WMF and the like: photos only.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
+RAW = frozenset([".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq"])
+"""What cameras call their raw data. Most are TIFF outside: Pillow would read the thumbnail in it."""
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 
 
@@ -123,6 +125,8 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS, enough: int | None = No
     data = _bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     name = path.name
+    if path.suffix.lower() in RAW or data[8:12] == b"crx ":
+        raise FileFormatError(f"'{name}' holds a camera's raw data. Export it as JPEG with the program you develop photos with.")
     try:
         picture, reduced, turned = _open(data, name, max_pixels, enough)
         image = _rgb(picture if turned else _upright(picture))
@@ -166,9 +170,7 @@ def _open(data: bytes, name: str, max_pixels: int, enough: int | None) -> tuple[
     except PIL.Image.DecompressionBombError as error:
         raise OversizedPhoto(f"'{name}' has far too many pixels for a photo. Make it smaller and add it again.") from error
     except PIL.UnidentifiedImageError as error:
-        if _is_video(data):
-            raise FileFormatError(f"'{name}' is a video. Take a few still pictures out of it and add those.") from error
-        raise FileFormatError(f"'{name}' is not a photo, whatever its name says. Use JPEG, PNG, WebP, HEIC, TIFF or BMP.") from error
+        raise FileFormatError(_said_of(data, name, formats)) from error
     _check_size(picture.size, name, max_pixels)
     reduced = False
     if enough and picture.format in ("JPEG", "MPO") and max(picture.size) >= 2 * enough:
@@ -178,6 +180,17 @@ def _open(data: bytes, name: str, max_pixels: int, enough: int | None) -> tuple[
         reduced = picture.size != whole
     picture.load()
     return picture, reduced, False
+
+
+def _said_of(data: bytes, name: str, formats: Sequence[str]) -> str:
+    """What ``data``, which no reader of ``formats`` knows, seems to be."""
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        if "AVIF" not in formats:
+            return f"'{name}' is an AVIF photo, which the Pillow installed here cannot read. Export it as JPEG."
+        return f"'{name}' is damaged and cannot be decoded. Copy it again from the camera or phone."
+    if _is_video(data):
+        return f"'{name}' is a video. Take a few still pictures out of it and add those."
+    return f"'{name}' is not a photo, whatever its name says. Use JPEG, PNG, WebP, HEIC, TIFF or BMP."
 
 
 def _is_video(data: bytes) -> bool:

@@ -14,8 +14,8 @@ from facechain_ext.faces import prepare as judging
 from facechain_ext.faces.finish import LIKENESS_KEPT, retouched, with_background
 from facechain_ext.faces.geometry import bucket_for, buckets, cut, plan, to_crop
 from facechain_ext.faces.masks import face_mask, head_mask, person_mask
-from facechain_ext.faces.prepare import prepare
-from facechain_ext.faces.types import Face, Reason
+from facechain_ext.faces.prepare import judge, look, prepare
+from facechain_ext.faces.types import Decisions, Face, Reason
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +149,20 @@ def test_buckets_and_framings_reach_the_dataset(astronaut, analyzer, orl, tmp_pa
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for file, image in zip(files, (astronaut, tall, np.ascontiguousarray(astronaut[:, ::-1])), strict=True):
         PIL.Image.fromarray(image).save(file)
-    config = PrepareConfig(resolution=256, buckets=True, crop_scale=2.0)
-    shaped = prepare(files, "Ann", analyzer, config)
+
+    def made(**settings):
+        # Made from one photo they are near-duplicates; as if the user wanted all.
+        config = PrepareConfig(resolution=256, crop_scale=2.0, **settings)
+        return judge(look(files, "Ann", analyzer, config), analyzer, Decisions(dict.fromkeys(range(3), 0)))
+
+    shaped = made(buckets=True)
     assert shaped.dataset is not None
     shapes = [p.image.shape[:2] for p in shaped.dataset.photos]
     assert (320, 192) in shapes
     assert {s for p in shaped.dataset.photos for s in (p.mask.shape, p.head.shape, p.figure.shape)} == set(shapes)
-    varied = prepare(files, "Ann", analyzer, PrepareConfig(resolution=256, vary_framing=True, crop_scale=2.0))
-    same = prepare(files, "Ann", analyzer, PrepareConfig(resolution=256, crop_scale=2.0))
+    varied, same = made(vary_framing=True), made()
     assert varied.dataset is not None
     assert same.dataset is not None
-    shares = [[float(p.mask.mean()) for p in made.dataset.photos] for made in (same, varied)]
+    shares = [[float(p.mask.mean()) for p in result.dataset.photos] for result in (same, varied)]
     assert max(shares[0]) - min(shares[0]) < 12
     assert max(shares[1]) - min(shares[1]) > 30

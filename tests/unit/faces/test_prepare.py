@@ -90,7 +90,9 @@ def test_dataset_holds_crops_and_masks(mixed: tuple[Preparation, list[Progress]]
         assert photo.mask.shape == (128, 128)
         assert photo.mask[64, 64] == 255
         assert 0.15 < photo.mask.mean() / 255 < 0.6
-        assert photo.caption == "photo of sks person"
+    # What only one photo shows is said there.
+    assert [p.caption for p in dataset.photos].count("photo of sks person, glasses") == 2
+    assert {p.caption for p in dataset.photos} == {"photo of sks person", "photo of sks person, glasses"}
 
 
 def test_dataset_round_trip_names_no_source(mixed: tuple[Preparation, list[Progress]], tmp_path: Path) -> None:

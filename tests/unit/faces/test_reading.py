@@ -188,6 +188,23 @@ def test_a_video_is_called_one(tmp_path, head):
         read_photo(file)
 
 
+@pytest.mark.parametrize(("name", "data"), [("a.NEF", b"II*\0\x08\0\0\0"), ("a.cr3", b"\0\0\0\x18ftypcrx "), ("renamed.jpg", b"\0\0\0\x18ftypcrx ")])
+def test_raw_data_of_a_camera_is_called_so(tmp_path, name, data):
+    file = tmp_path / name
+    file.write_bytes(data + bytes(2000))
+    with pytest.raises(FileFormatError, match="raw data"):
+        read_photo(file)
+
+
+def test_avif_without_its_reader_is_no_video(tmp_path, monkeypatch):
+    PIL.Image.init()
+    monkeypatch.delitem(PIL.Image.OPEN, "AVIF", raising=False)
+    file = tmp_path / "a.avif"
+    file.write_bytes(b"\0\0\0\x1cftypavif" + bytes(2000))
+    with pytest.raises(FileFormatError, match="AVIF photo, which the Pillow installed here cannot read"):
+        read_photo(file)
+
+
 def test_a_png_of_sixty_thousand_square_is_not_decoded(tmp_path):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
