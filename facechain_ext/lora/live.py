@@ -140,11 +140,13 @@ def _layers(
             if name not in modules or not strength:
                 continue
             module = modules[name]
-            if not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) or getattr(module, "groups", 1) != 1:
+            weighted = getattr(module, "weight", None)
+            # By what it has, not what it is: Forge's linear layer is no nn.Linear.
+            if not isinstance(weighted, torch.Tensor) or weighted.ndim not in (2, 4) or getattr(module, "groups", 1) != 1:
                 raise FileFormatError(f"The layer {name} of this checkpoint has no weight a LoRA could change.")
             try:
                 with torch.no_grad():
-                    term = _term(i, update, module.weight, strength)
+                    term = _term(i, update, weighted, strength)
             except (ValueError, RuntimeError):
                 raise wrong_size(lora, name) from None
             found.setdefault(name, (module, []))[1].append(term)
@@ -275,5 +277,6 @@ def _add(out: torch.Tensor, update: torch.Tensor, share: torch.Tensor | None) ->
 
 def _add_gain(module: Any, base: torch.Tensor, out: torch.Tensor, gain: torch.Tensor, share: torch.Tensor | None) -> None:
     shape = (-1, 1, 1) if base.ndim == 4 else (-1,)
-    bare = base if module.bias is None else base - module.bias.detach().to(base).view(shape)
+    bias = getattr(module, "bias", None)
+    bare = base if bias is None else base - bias.detach().to(base).view(shape)
     _add(out, bare * gain.view(shape), share)

@@ -19,7 +19,7 @@ from facechain_ext.hosts.a1111.model import (
     sidecar_of,
     unet_of,
 )
-from facechain_ext.hosts.a1111.sampling import loaded_loras, sample
+from facechain_ext.hosts.a1111.sampling import blended, sample
 from facechain_ext.hosts.a1111.session import WebuiSession
 from facechain_ext.hosts.a1111.state import queued, undisturbed
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
@@ -64,7 +64,7 @@ class WebuiHost:
 
         with queued("FaceChain portraits", on_progress, cancel):
             model = loaded()
-            with undisturbed(model), loaded_loras(model, request.loras, family_of(model)):
+            with undisturbed(model), blended(model, request, family_of(model)):
                 images = sample(model, request, cancel, on_step)
         on_progress(Progress(Stage.GENERATE, request.steps, request.steps, "Sampling"))
         yield from images

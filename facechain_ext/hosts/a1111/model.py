@@ -15,7 +15,7 @@ from facechain_ext.errors import HostError
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
-from facechain_ext.lora.naming import FACE_TARGETS, diffusers_path, kohya_name
+from facechain_ext.lora.naming import FACE_TARGETS, SUPPORTED, diffusers_path, kohya_name
 from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
 
 FUSED = {"xformers", "sdp", "sdp-no-mem"}
@@ -107,15 +107,16 @@ def lora_targets(model: Any) -> dict[str, str]:
     return targets_of(unet_of(model), family_of(model))
 
 
-def targets_of(unet: torch.nn.Module, family: Family) -> dict[str, str]:
-    """The same of the ``unet`` alone."""
+def targets_of(unet: torch.nn.Module, family: Family, *, every: bool = False) -> dict[str, str]:
+    """The same of the ``unet`` alone; with ``every`` all that LoRA files may hold."""
+    wanted = SUPPORTED if every else FACE_TARGETS
     targets = {}
     for path, _ in unet.named_modules():
         try:
             diffusers = diffusers_path(path, family)
         except KeyError:
             continue
-        if FACE_TARGETS.search(diffusers):
+        if wanted.search(diffusers):
             targets[path] = kohya_name(path if family is Family.SDXL else diffusers)
     return targets
 

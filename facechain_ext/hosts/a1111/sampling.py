@@ -12,13 +12,18 @@ from typing import Any
 
 import networks
 import numpy as np
-from modules import processing, scripts, shared
+import torch
+from modules import devices, processing, prompt_parser, scripts, shared
 
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
+from facechain_ext.hosts.a1111.model import unet_of
 from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
+from facechain_ext.lora.live import LiveBlend
+from facechain_ext.lora.regions import EVERYWHERE
 from facechain_ext.ports import Family, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken
 
@@ -95,6 +100,32 @@ def _watched(cancel: CancelToken, on_step: OnStep | None) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[None]:
+    """Let the LoRAs of ``request`` act while the block runs: merged by the WebUI's own code where they stay the same, else through hooks.
+
+    Raises:
+        FileFormatError: for another family, or a LoRA that fits no layer of the checkpoint.
+    """
+    loras = read_all(request.loras, family)
+    if not needs_hooks(loras, request.regions):
+        with loaded_loras(model, request.loras, family):
+            yield
+        return
+
+    def encode(blend: LiveBlend, group: int, prompt: str) -> torch.Tensor:
+        with loaded_loras(model, heard(blend, loras, group), family), torch.no_grad(), devices.autocast():
+            wanted = prompt_parser.SdConditioning([prompt], width=request.width, height=request.height)
+            found = model.get_learned_conditioning(wanted)
+        return found["crossattn"] if isinstance(found, dict) else found
+
+    with (
+        hooked(unet_of(model), loras, family, request.regions, encode) as blend,
+        loaded_loras(model, heard(blend, loras, EVERYWHERE), family),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from facechain_ext.hosts.forge.blocks import trainable_blocks
 from facechain_ext.hosts.forge.engine import NONE_CHOSEN, Engine, engine_of
 from facechain_ext.hosts.forge.model import check_kind, check_resident, check_trainable, checkpoint_of, footprint_of, unet_of
 from facechain_ext.hosts.forge.session import ForgeSession
-from facechain_ext.hosts.forge.state import loaded_loras, pinned, undisturbed
+from facechain_ext.hosts.forge.state import blended, pinned, undisturbed
 from facechain_ext.hosts.forge.weights import BorrowedWeights
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
@@ -79,7 +79,7 @@ class ForgeHost:
         engine = self._engine
         with queued("FaceChain portraits", on_progress, cancel):
             model = engine.load()
-            with undisturbed(model), loaded_loras(engine, model, request.loras, family_of(model)), pinned(model):
+            with undisturbed(model), blended(engine, model, request, family_of(model)), pinned(model):
                 images = sample(model, request, cancel, on_step, pin=False)
         on_progress(Progress(Stage.GENERATE, request.steps, request.steps, "Sampling"))
         yield from images

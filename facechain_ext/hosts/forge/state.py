@@ -8,13 +8,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import networks
+import torch
 from modules import processing, sd_models, shared
+from modules.prompt_parser import SdConditioning
 
 from facechain_ext.errors import FileFormatError
+from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.forge.engine import Engine, ask_for_unload
+from facechain_ext.hosts.forge.model import unet_of
 from facechain_ext.lora.files import check_family, read_lora
-from facechain_ext.ports import Family, LoraWeight
+from facechain_ext.lora.live import LiveBlend
+from facechain_ext.lora.regions import EVERYWHERE
+from facechain_ext.ports import Family, LoraWeight, SamplingRequest
 
 IN_USE = ("forge_objects", "forge_objects_after_applying_lora", "current_lora_hash")
 """What a model draws the next picture with."""
@@ -79,6 +85,37 @@ class _Loaded(dict[str, Any]):
 
     def __str__(self) -> str:
         return self._text
+
+
+@contextlib.contextmanager
+def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family) -> Iterator[None]:
+    """Let the LoRAs of ``request`` act while the block runs: as patches of the WebUI's own where they stay the same, else through hooks.
+
+    Raises:
+        FileFormatError: for another family, or a LoRA that fits no layer of the checkpoint.
+    """
+    loras = read_all(request.loras, family)
+    if not needs_hooks(loras, request.regions):
+        with loaded_loras(engine, model, request.loras, family):
+            yield
+        return
+
+    def encode(blend: LiveBlend, group: int, prompt: str) -> torch.Tensor:
+        before = model.forge_objects
+        with loaded_loras(engine, model, heard(blend, loras, group), family), torch.inference_mode():
+            # What the WebUI itself does before it encodes (modules/processing.py).
+            model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
+            try:
+                found = model.get_learned_conditioning(SdConditioning([prompt], width=request.width, height=request.height))
+            finally:
+                model.forge_objects = before
+        return found["crossattn"] if isinstance(found, dict) else found
+
+    with (
+        hooked(unet_of(model), loras, family, request.regions, encode) as blend,
+        loaded_loras(engine, model, heard(blend, loras, EVERYWHERE), family),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from modules import errors
 
-NAMES = ("app_started", "ui_settings", "ui_tabs", "before_ui", "infotext_pasted", "model_loaded", "script_unloaded")
+NAMES = ("app_started", "ui_settings", "ui_tabs", "before_ui", "infotext_pasted", "model_loaded", "script_unloaded", "cfg_denoiser")
 callback_map: dict[str, list[Callable[..., Any]]] = {name: [] for name in NAMES}
 
 
@@ -51,3 +51,9 @@ on_before_ui = _adder("before_ui")
 on_infotext_pasted = _adder("infotext_pasted")
 on_model_loaded = _adder("model_loaded")
 on_script_unloaded = _adder("script_unloaded")
+on_cfg_denoiser = _adder("cfg_denoiser")
+
+
+def remove_callbacks_for_function(callback: Callable[..., Any]) -> None:
+    for registered in callback_map.values():
+        registered[:] = [one for one in registered if one != callback]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from modules import shared
+from modules import script_callbacks, shared
 
 NAMES = ("DPM++ 2M", "Euler", "Euler a", "DDIM", "UniPC")
 
@@ -35,6 +36,11 @@ def sample(p: Any, x: torch.Tensor, c: torch.Tensor, uc: torch.Tensor, *, steps:
     state.sampling_steps, state.sampling_step = steps, 0
     try:
         for step in range(steps):
+            # ``sampling_step`` is the last one done, the denoiser's own the one that begins (modules/sd_samplers_cfg_denoiser.py:211).
+            denoiser = SimpleNamespace(step=step, total_steps=steps)
+            script_callbacks.called(
+                "cfg_denoiser", SimpleNamespace(denoiser=denoiser, text_cond=c, text_uncond=uc, sampling_step=max(0, step - 1), total_sampling_steps=steps)
+            )
             noise = predicted(model, x, times[step], p, c, uc)
             now, then = alphas[times[step]], alphas[times[step + 1]] if step + 1 < steps else torch.tensor(1.0)
             x = then.sqrt() * (x - (1 - now).sqrt() * noise) / now.sqrt() + (1 - then).sqrt() * noise

@@ -1,0 +1,92 @@
+"""LoRAs by step, block and region inside the WebUI: what they do, and that nothing of them stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from modules import script_callbacks, sd_models, sd_samplers
+
+from facechain_ext.blend import Region, Schedule
+from facechain_ext.errors import HostError
+from facechain_ext.hosts.a1111.model import targets_of, unet_of
+from facechain_ext.lora.files import LoraOrigin, write
+from facechain_ext.ports import Family, LoraWeight, Prediction, RegionPrompt, SamplingRequest
+from facechain_ext.progress import CancelToken
+
+WANTED = SamplingRequest("photo of a man", "blurred", (1, 2), 64, 64, 4, 3.0, "DDIM")
+
+
+@pytest.fixture(scope="session")
+def file(page, tmp_path_factory):
+    """A random LoRA on all layers of the loaded checkpoint, strong enough to be seen."""
+    unet, draw, state = unet_of(sd_models.model_data.sd_model), torch.Generator().manual_seed(4), {}
+    for path, name in targets_of(unet, Family.SD1).items():
+        size = unet.get_submodule(path).weight.shape
+        down = torch.randn(4, *size[1:], generator=draw) * float(np.prod(size[1:])) ** -0.5
+        state[name] = (down, torch.randn(size[0], 4, *[1] * (len(size) - 2), generator=draw) * 0.1)
+    found = tmp_path_factory.mktemp("blending") / "random.safetensors"
+    write(found, state, LoraOrigin("random", Family.SD1, Prediction.EPS, "c", "0" * 64, 4.0, 4, 1, 64, "sks", ["sks"], 1))
+    return found
+
+
+def pictures(studio, *loras, **changes):
+    found = studio.host(None).generate(replace(WANTED, loras=loras, **changes), lambda _: None, CancelToken())
+    return [p.astype(int) for p in found]
+
+
+def far(a, b):
+    return max(np.abs(x - y).max() for x, y in zip(a, b, strict=True))
+
+
+def state():
+    model = sd_models.model_data.sd_model
+    unet = unet_of(model)
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules())
+    return hooks, len(script_callbacks.callback_map["cfg_denoiser"]), {k: v.clone() for k, v in unet.state_dict().items()}
+
+
+def same(before, after):
+    return before[:2] == after[:2] and all(torch.equal(v, after[2][k]) for k, v in before[2].items())
+
+
+def test_hooks_draw_what_the_hosts_own_loader_draws(studio, file):
+    before, plain = state(), pictures(studio)
+    merged = pictures(studio, LoraWeight(file, 0.8, 0.8))
+    assert far(merged, plain) > 10
+    assert far(pictures(studio, LoraWeight(file, 0.8, 0.8, blocks=(1.0,) * 25)), merged) <= 2
+    assert far(pictures(studio, LoraWeight(file, 0.8, 0.8, region=Region((0, 0, 1, 1)))), merged) <= 2
+    assert far(pictures(studio, LoraWeight(file, 0.8, 0.8, blocks=(0.0,) * 25)), plain) <= 2
+    assert same(before, state())
+    assert far(pictures(studio), plain) == 0
+
+
+def test_every_step_has_its_weight(studio, file, monkeypatch):
+    from facechain_ext.lora.live import LiveBlend
+
+    seen, own = [], LiveBlend.at
+    monkeypatch.setattr(LiveBlend, "at", lambda self, step, total: seen.append((step, total)) or own(self, step, total))
+    late = pictures(studio, LoraWeight(file, schedule=Schedule(0, 1, 0.5, 0.5, "step")))
+    assert seen[-4:] == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    assert far(late, pictures(studio)) > 2
+    assert far(late, pictures(studio, LoraWeight(file))) > 2
+
+
+def test_words_of_regions_reach_the_picture(studio, file):
+    left, right = Region((0, 0, 0.5, 1)), Region((0.5, 0, 1, 1))
+    plain = pictures(studio)
+    same_words = pictures(studio, regions=tuple(RegionPrompt(WANTED.prompt, r) for r in (left, right)))
+    assert far(same_words, plain) <= 2
+    long = pictures(studio, regions=(RegionPrompt(", ".join(["an old woman"] * 40), left),))
+    assert far(long, plain) > 2
+
+
+def test_an_error_takes_the_hooks_out(studio, file, monkeypatch):
+    before = state()
+    with monkeypatch.context() as broken:
+        broken.setattr(sd_samplers, "predicted", lambda *_: 1 / 0)
+        with pytest.raises(HostError):
+            pictures(studio, LoraWeight(file, schedule=Schedule(0, 1)))
+    assert same(before, state())
