@@ -96,7 +96,7 @@ def _modules(file: Path, tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str,
             raise FileFormatError(f"{file.name} is damaged: the alpha of {name} is not a number. Copy or download it again.")
         try:
             made = update_from(parts, None if alpha is None else float(alpha))
-            inputs = made.inputs if made is not None else 0
+            inputs = made.shape[1] if made is not None else 0
         except (ValueError, KeyError, IndexError, RuntimeError):
             kinds = unknown_kinds([f".{part}" for part in parts])
             kind = f" ({kinds[0]})" if kinds else ""
@@ -121,7 +121,7 @@ def _family(modules: Mapping[str, Update], metadata: Mapping[str, str]) -> Famil
     names = list(modules)
     if version.startswith("sdxl") or any(n.startswith(("lora_te1_", "lora_te2_", "lora_unet_input_blocks")) for n in names):
         return Family.SDXL
-    contexts = {m.inputs for n, m in modules.items() if n.endswith("attn2_to_k")}
+    contexts = {m.shape[1] for n, m in modules.items() if n.endswith("attn2_to_k")}
     if metadata.get("ss_v2") == "True" or version.startswith("sd_v2") or contexts == {1024}:
         return Family.SD2
     return Family.SD1

@@ -69,7 +69,9 @@ def fuse(loras: Sequence[tuple[LoraFile, float]], settings: FuseSettings) -> Fus
         raise UserInputError("LoRAs of different model families cannot be merged.")
     dora = next((lora.name for lora, _ in loras if any(isinstance(u, DoraModule) for u in lora.modules.values())), None)
     if dora is not None:
-        raise FileFormatError(f"{dora} is a DoRA: it changes with the checkpoint and cannot become part of a file. Blend it while generating.")
+        raise FileFormatError(
+            f"{dora} is a DoRA: it changes with the checkpoint and cannot become part of a file. Blend it while generating."
+        )
     state: KohyaState = {}
     chosen: dict[str, str] = {}
     held = whole = 0.0
@@ -88,27 +90,8 @@ def fuse(loras: Sequence[tuple[LoraFile, float]], settings: FuseSettings) -> Fus
 
 def _shape(update: Update, name: str) -> tuple[int, ...]:
     """The layer's (out, in[, kh, kw]), by what the file shows and the layer's name."""
-    probe = getattr(update, "down", None)
-    if probe is not None:
-        kernel = getattr(update, "mid", None)
-        spatial = (kernel if kernel is not None else probe).shape[2:]
-        return (update.up.shape[0], probe.shape[1], *spatial)  # type: ignore[attr-defined]
-    out, inner = _sides(update)
-    if KERNEL_3.search(name) and inner % 9 == 0:
-        return (out, inner // 9, 3, 3)
-    return (out, inner)
-
-
-def _sides(update: Update) -> tuple[int, int]:
-    pairs = getattr(update, "pairs", None)
-    if pairs is not None:
-        a, b, core = pairs[0]
-        return (a.shape[0] if core is None else a.shape[1]), b.shape[1] * (1 if core is None else core.shape[2:].numel())
-    diff = getattr(update, "diff", None)
-    if diff is not None:
-        return diff.shape[0], diff[0].numel()
-    one, other = update._parts(torch.empty(0))  # type: ignore[attr-defined]  # noqa: SLF001 - of the same package
-    return one.shape[0] * other.shape[0], one.shape[1] * other[0].numel()
+    out, inner, *kernel = update.shape
+    return (out, inner // 9, 3, 3) if not kernel and KERNEL_3.search(name) and inner % 9 == 0 else update.shape
 
 
 def _pair(update: Update, shape: tuple[int, ...], weight: float) -> tuple[torch.Tensor, torch.Tensor]:

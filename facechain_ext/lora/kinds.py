@@ -22,8 +22,8 @@ class Update(Protocol):
     """The change of one module's weight."""
 
     @property
-    def inputs(self) -> int:
-        """Input channels of the module it was made for."""
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight it was made for, as far as the file shows: (out, in[, kh, kw]), or the last three multiplied."""
         ...
 
     @property
@@ -74,9 +74,9 @@ class LoraModule:
         return self.rank
 
     @property
-    def inputs(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See ``Update``."""
-        return self.down.shape[1]
+        return (self.up.shape[0], self.down.shape[1], *(self.down if self.mid is None else self.mid).shape[2:])
 
     @property
     def scale(self) -> float:
@@ -117,9 +117,10 @@ class HadamardModule:
         return self.pairs[0][1].shape[0]
 
     @property
-    def inputs(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See ``Update``."""
-        return self.pairs[0][1].shape[1]
+        a, b, core = self.pairs[0]
+        return (a.shape[0], b.shape[1]) if core is None else (a.shape[1], b.shape[1], *core.shape[2:])
 
     @property
     def scale(self) -> float:
@@ -170,9 +171,12 @@ class KroneckerModule:
         return next((w[-1].shape[0] for w in (self.w2, self.w1) if len(w) > 1), 0)
 
     @property
-    def inputs(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See ``Update``."""
-        return self.w1[-1].shape[1] * self.w2[-1].shape[1]
+        core = self.w2[0] if len(self.w2) == 3 else None
+        out = self.w1[0].shape[0] * (self.w2[0].shape[0] if core is None else self.w2[1].shape[1])
+        kernel = (core if core is not None else self.w2[-1]).shape[2:]
+        return (out, self.w1[-1].shape[1] * self.w2[-1].shape[1], *kernel)
 
     def delta(self, weight: torch.Tensor) -> torch.Tensor:
         """See ``Update``."""
@@ -225,9 +229,9 @@ class FullModule:
         return 0
 
     @property
-    def inputs(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See ``Update``."""
-        return self.diff.shape[1]
+        return tuple(self.diff.shape)
 
     def delta(self, weight: torch.Tensor) -> torch.Tensor:
         """See ``Update``."""
@@ -254,9 +258,9 @@ class DoraModule:
         return self.inner.size
 
     @property
-    def inputs(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See ``Update``."""
-        return self.inner.inputs
+        return self.inner.shape
 
     @property
     def by_rows(self) -> bool:

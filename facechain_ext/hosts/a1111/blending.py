@@ -72,7 +72,9 @@ def hooked(
         if len(lacking) == len(lora.modules):
             raise FileFormatError(f"The LoRA {lora.name} fits no layer of this checkpoint. Use it with the one it was trained on.")
         if lacking or lora.unread:
-            log.warning("The LoRA %s: %d of its layers are not in this checkpoint, %d keys are unknown.", lora.name, len(lacking), len(lora.unread))
+            log.warning(
+                "The LoRA %s: %d of its layers are not in this checkpoint, %d keys are unknown.", lora.name, len(lacking), len(lora.unread)
+            )
     blend = LiveBlend(modules, loras, family, regions)
     steps = _Steps(blend)
     contexts: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
