@@ -45,6 +45,7 @@ class TrainBody(BaseModel, extra="forbid"):
     checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
     settings: dict[str, Any] = Field({}, description=overridden(TrainConfig))
     resume: bool = Field(False, description="Go on from the last saved state, with the settings it began with.")
+    continue_from: str | None = Field(None, description="A finished LoRA of the person that learns on, with its own rank and alpha.")
 
 
 class EstimateBody(BaseModel, extra="forbid"):
@@ -99,6 +100,7 @@ class LoraView(BaseModel):
     steps: int
     likeness: float | None = None
     created: str = Field(description="UTC, ISO 8601.")
+    grown_from: str = Field("", description="Name of the LoRA that this one continues.")
 
 
 class PersonView(BaseModel):

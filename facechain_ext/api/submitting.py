@@ -106,7 +106,11 @@ def submit_train(studio: Studio, body: TrainBody) -> Job:
     choice = _choice(studio, body.checkpoint)
     # An unfinished training goes on with its own settings; one that is given all the same must be the same.
     base = studio.resumed(person.name, choice.train) if body.resume else choice.train
-    request = TrainRequest(person.name, choice.name, _settings(base, body.settings), body.resume)
+    if body.continue_from is not None:
+        if body.resume:
+            raise UserInputError("'resume' goes on with an unfinished training, 'continue_from' with a finished LoRA. Send one of them.")
+        base = studio.continued(person.name, body.continue_from, base)
+    request = TrainRequest(person.name, choice.name, _settings(base, body.settings), body.resume, continue_from=body.continue_from)
     return studio.submit_train(request)
 
 

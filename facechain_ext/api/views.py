@@ -37,6 +37,7 @@ def person_view(person: Person) -> schemas.PersonView:
             steps=lora.steps,
             likeness=_finite(lora.likeness),
             created=lora.created,
+            grown_from=lora.grown_from,
         )
         for lora in person.loras
     ]

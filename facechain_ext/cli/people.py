@@ -38,7 +38,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
     output.say(f"{person.name}: trigger '{person.trigger}', {person.photos} prepared photos, {person.originals} kept as they were, {person.portraits} portraits")
     for lora in person.loras:
         likeness = f"likeness {lora.likeness:.2f}" if lora.likeness is not None else "likeness unknown"
-        output.say(f"  {lora.name}: {lora.steps} steps on {lora.checkpoint}, rank {lora.rank}, {likeness}, {lora.created}")
+        grown = f", continues {lora.grown_from}" if lora.grown_from else ""
+        output.say(f"  {lora.name}: {lora.steps} steps on {lora.checkpoint}, rank {lora.rank}, {likeness}, {lora.created}{grown}")
     if person.resumable:
         output.say("An unfinished training can go on: facechain train --resume")
     output.result(_plain(person))
@@ -105,6 +106,7 @@ def _plain(person: Person) -> dict[str, Any]:
                 "steps": x.steps,
                 "likeness": x.likeness,
                 "created": x.created,
+                "grown_from": x.grown_from,
             }
             for x in person.loras
         ],

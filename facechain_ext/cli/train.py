@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="JSON file with any training settings; options given here win.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that also gets the LoRA file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the person's unfinished training.")] = False,
+    continue_from: Annotated[
+        str | None, typer.Option(help="A finished LoRA of the person (see 'people show') that learns on; its rank and alpha are kept.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train a face LoRA. Ctrl-C stops after the current step and keeps what was learned."""
@@ -39,7 +43,14 @@ def train(
     values |= {k: v for k, v in given.items() if v is not None}
     if rank is not None and "alpha" not in from_file:
         values["alpha"] = float(rank)
-    request = TrainRequest(person, base, TrainConfig.from_dict(values), resume, out)
+    settings = TrainConfig.from_dict(values)
+    if continue_from is not None:
+        if resume:
+            raise UserInputError("--resume goes on with an unfinished training, --continue-from with a finished LoRA. Use one of them.")
+        own = studio.continued(person, continue_from, settings)
+        # What the checkpoint suggests gives way to the LoRA; what was asked for is refused below when it is another.
+        settings = replace(own, rank=rank) if rank is not None else own
+    request = TrainRequest(person, base, settings, resume, out, continue_from)
     with interruptible(output, keeps=True) as token, output.live() as live:
         result = studio.train(request, live, token)
     show(output, result)

@@ -63,6 +63,8 @@ class LoraOrigin:
     trigger: str
     captions: Sequence[str]
     seed: int
+    grown_from: str = ""
+    """Name and content hash of the LoRA that this one continues."""
 
 
 def read_lora(file: Path) -> LoraFile:
@@ -195,6 +197,8 @@ def metadata(tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> dict[st
         "modelspec.prediction_type": "v" if origin.prediction is Prediction.V else "epsilon",
         "modelspec.resolution": f"{origin.resolution}x{origin.resolution}",
     }
+    if origin.grown_from:
+        header["facechain_grown_from"] = origin.grown_from
     # kohya hashes the file with its training metadata only; the legacy hash starts at a fixed byte, so the header's length counts.
     model_hash, legacy = content_hashes(save(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")}))
     return header | {"sshs_model_hash": model_hash, "sshs_legacy_hash": legacy}

@@ -29,6 +29,8 @@ class TrainRequest:
     config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on from the last saved state of the same settings."""
+    continue_from: str | None = None
+    """Name of one of the person's LoRAs that goes on learning, with its own rank and alpha; the result is another LoRA."""
     out: Path | None = None
     """A folder that gets a copy of the LoRA."""
 
@@ -119,6 +121,8 @@ class FaceLora:
     likeness: float | None
     created: str
     """UTC, ISO 8601."""
+    grown_from: str = ""
+    """Name of the LoRA that this one continues."""
 
 
 @dataclass(frozen=True, slots=True)

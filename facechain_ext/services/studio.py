@@ -153,6 +153,12 @@ class Studio:
 
         return resumed(self.workspace.existing_person(person), config)
 
+    def continued(self, person: str, lora: str, config: TrainConfig) -> TrainConfig:
+        """The settings with which ``person``'s finished ``lora`` goes on learning: ``config`` with its rank and alpha."""
+        from facechain_ext.services.train_person import continued
+
+        return continued(self.workspace.existing_person(person), lora, config)
+
     def estimate(self, checkpoint: str | None, config: TrainConfig) -> Estimate:
         """Memory and time that training with ``config`` will take."""
         from facechain_ext.services.speeds import told

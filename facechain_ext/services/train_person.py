@@ -21,6 +21,7 @@ from facechain_ext.services.requests import TrainRequest, TrainResult
 from facechain_ext.services.speeds import remember
 from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.loop import STATE_FILE, Score, Sources, TrainOutcome, Watch, train
+from facechain_ext.training.start import checked, read_start
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
 
 
@@ -36,7 +37,7 @@ def train_person(
     """Train; the finished LoRA appears at once and whole, on the host's ``shelf`` too, earlier ones stay.
 
     Raises:
-        UserInputError: without a dataset, or when there is nothing to resume.
+        UserInputError: without a dataset, when there is nothing to resume, or the LoRA to continue does not fit.
         TrainingError, StorageError, Cancelled, Paused: what was learned up to the last saved state can be resumed.
     """
     folder = workspace.existing_person(request.person)
@@ -46,11 +47,15 @@ def train_person(
         with storage_errors("the training"):
             shutil.rmtree(folder.training / "previews", ignore_errors=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
-    config = request.config
+    config, start = request.config, None
+    if request.continue_from is not None and not request.resume:
+        start = read_start(lora_file(folder, request.continue_from))
     saving = config.gradient_checkpointing
     with host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
         watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
-        sources = Sources(folder.latents, folder.class_images)
+        if start is not None:
+            checked(start, config, session.checkpoint.family)
+        sources = Sources(folder.latents, folder.class_images, start)
         outcome = train(session, dataset, config, folder.training, watch, resume=request.resume, sources=sources)
         on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))
         targets, checkpoint = session.lora_targets(), session.checkpoint
@@ -68,6 +73,10 @@ def train_person(
         for file in shelf.put(lora, dataset.caption, checkpoint.family, next(iter(outcome.previews), None)):
             note_outside(folder, file)
     on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
+    return _result(folder, lora, outcome)
+
+
+def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome) -> TrainResult:
     return TrainResult(
         folder.name,
         lora,
@@ -82,6 +91,31 @@ def train_person(
         outcome.choice.reason if outcome.choice else "",
         outcome.notes,
     )
+
+
+def continued(folder: PersonFolder, name: str, config: TrainConfig) -> TrainConfig:
+    """``config`` with the rank and alpha of the person's LoRA ``name``, which a training that continues it keeps.
+
+    Raises:
+        UserInputError: when the person has no such LoRA.
+        FileFormatError: when it is not a plain LoRA.
+    """
+    start = read_start(lora_file(folder, name))
+    return replace(config, rank=start.rank, alpha=start.alpha)
+
+
+def lora_file(folder: PersonFolder, name: str) -> Path:
+    """The file of the person's LoRA ``name``.
+
+    Raises:
+        UserInputError: naming those there are.
+    """
+    known = [entry["name"] for entry in read_card(folder)["loras"]]
+    file = folder.loras / f"{name}.safetensors"
+    if name not in known or not file.exists():
+        there = f"There are: {', '.join(known)}." if known else "Train one first."
+        raise UserInputError(f"'{folder.name}' has no LoRA called '{name}'. {there}")
+    return file
 
 
 def resumed(folder: PersonFolder, config: TrainConfig) -> TrainConfig:
@@ -145,6 +179,7 @@ def _store(
         trigger=dataset.trigger,
         captions=[p.caption for p in dataset.photos],
         seed=request.config.seed,
+        grown_from=outcome.grown_from,
     )
     files.write(target, state, origin)
     entry = {
@@ -155,6 +190,7 @@ def _store(
         "rank": request.config.rank,
         "steps": outcome.steps,
         "likeness": outcome.likeness,
+        "grown_from": outcome.grown_from.rpartition(" ")[0],
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     card["loras"] = [*card["loras"], entry]

@@ -44,6 +44,8 @@ class TrainState:
     """Share of the learning rate still used: halved whenever the loss ran away."""
     looks: tuple[Look, ...] = ()
     """What the previews so far came to."""
+    grown_from: str = ""
+    """Name and hash of the LoRA that the training began with."""
 
 
 def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
@@ -78,6 +80,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "rate": state.rate,
         "optimizer": {"numbers": state.optimizer.numbers, "group": state.optimizer.group},
         "looks": [asdict(v) for v in state.looks],
+        "grown_from": state.grown_from,
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
     }
@@ -112,7 +115,8 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
     known = header.get("optimizer", {})
     optimizer = OptimizerState([moments[i] for i in sorted(moments)], known.get("numbers", []), known.get("group", {}))
     looks = tuple(Look(**v) for v in header.get("looks", ()))
-    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], header.get("scaler", {}), header.get("rate", 1.0), looks)
+    scaler, rate, grown = header.get("scaler", {}), header.get("rate", 1.0), header.get("grown_from", "")
+    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown)
     return state, header["marks"]
 
 

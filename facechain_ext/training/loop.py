@@ -40,6 +40,7 @@ from facechain_ext.training.prior import PRIOR_STREAM, class_dataset, prior_cach
 from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Sources, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
+from facechain_ext.training.start import begin_with
 from facechain_ext.training.wording import drawn_orders
 
 __all__ = ["STATE_FILE", "Score", "Sources", "TrainOutcome", "Watch", "train"]
@@ -65,6 +66,8 @@ class TrainOutcome:
     """Which LoRA was kept, where there was one to choose."""
     notes: tuple[str, ...] = ()
     """Sentences about what was not as planned."""
+    grown_from: str = ""
+    """Name and hash of the LoRA that this one continues."""
 
 
 def train(
@@ -82,7 +85,7 @@ def train(
     ``folder`` gets the resumable state, the run's log and the previews; ``sources`` says what it builds on.
 
     Raises:
-        UserInputError: when there is nothing to resume, or something else was trained then.
+        UserInputError: when there is nothing to resume, something else was trained then, or the LoRA to start from does not fit.
         TrainingError: when the loss keeps running away or memory is too small for the leanest way; the last saved state stays.
         Paused: when paused; the state of this very step is saved.
         Cancelled: when cancelled; the last saved state stays.
@@ -94,10 +97,13 @@ def train(
     log, candidates = RunLog(folder / LOG_FILE, fresh=saved is None), Candidates(folder / CANDIDATES)
     resolution = config.resolution or session.checkpoint.resolution
     run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, sources=sources or Sources())
-    run.class_pictures = _class_pictures(run)
+    run.class_pictures = class_dataset(run, run.sources.class_images or folder / "class-images")
     with inject(
         session.unet, targets=list(session.lora_targets()), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
     ) as adapter:
+        if saved is None and run.sources.start is not None:
+            begin_with(run.sources.start, adapter, session.lora_targets())
+            run.grown_from = run.sources.start.said
         choice = _learn(run, adapter, marks, saved)
         state = {path: (down.detach().cpu().clone(), up.detach().cpu().clone()) for path, (down, up) in adapter.state().items()}
     stopped = run.step < config.steps and not run.ended
@@ -115,6 +121,7 @@ def train(
         tuple(run.previews),
         choice,
         tuple(run.notes),
+        run.grown_from,
     )
 
 
@@ -164,16 +171,9 @@ def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, 
     adapter.load_state(saved.adapter)
     restore(optimizer, saved.optimizer)
     run.step, run.before, run.curve = saved.step, saved.seconds, list(saved.curve)
-    run.scaler, run.rate, run.looks = saved.scaler, saved.rate, list(saved.looks)
+    run.scaler, run.rate, run.looks, run.grown_from = saved.scaler, saved.rate, list(saved.looks), saved.grown_from
     scored = [p.likeness for p in run.curve if p.likeness is not None]
     run.likeness = scored[-1] if scored else None
-
-
-def _class_pictures(run: Run) -> Dataset | None:
-    try:
-        return class_dataset(run, run.sources.class_images or run.folder / "class-images")
-    except MemoryError as error:
-        raise TrainingError("Memory ran out in the class images. Choose a smaller resolution, or switch prior preservation off.") from error
 
 
 def _cached(run: Run) -> TrainingCache:
@@ -367,7 +367,7 @@ def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *,
     tensors = [{k: kept(v) for k, v in of.items()} for of in known.tensors]
     known = OptimizerState(tensors, known.numbers, known.group)
     state = {path: (kept(down), kept(up)) for path, (down, up) in adapter.state().items()}
-    return TrainState(run.step, state, known, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks))
+    return TrainState(run.step, state, known, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks), run.grown_from)
 
 
 def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:

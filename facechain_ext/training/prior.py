@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PilImage
 
-from facechain_ext.errors import StorageError
+from facechain_ext.errors import StorageError, TrainingError
 from facechain_ext.faces.types import Dataset, Image, PreparedPhoto
 from facechain_ext.ports import SamplingRequest
 from facechain_ext.progress import Progress, Stage
@@ -49,7 +49,7 @@ def class_dataset(run: Run, folder: Path) -> Dataset | None:
 
     Raises:
         Cancelled: those made so far are kept for the next time.
-        MemoryError: when there is not enough for one picture at a time.
+        TrainingError: when memory is too small for one picture at a time.
     """
     if run.config.prior_weight == 0:
         return None
@@ -88,7 +88,8 @@ def _made(run: Run, missing: list[int]) -> Iterator[tuple[int, Image]]:
         except (OutOfMemory, MemoryError):
             release(run.session.device)
             if together == 1:
-                raise MemoryError("not even one class picture") from None
+                said = "Memory ran out in the class images. Choose a smaller resolution, or switch prior preservation off."
+                raise TrainingError(said) from None
             together //= 2
             continue
         yield from zip(part, made, strict=True)

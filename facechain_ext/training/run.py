@@ -17,6 +17,7 @@ from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSin
 from facechain_ext.training.cache import TrainingCache
 from facechain_ext.training.choice import Candidates, Look
 from facechain_ext.training.runlog import RunLog
+from facechain_ext.training.start import Start
 
 RECENT = 20
 """Steps whose mean is shown as the loss."""
@@ -41,6 +42,8 @@ class Sources:
     """Folder of encoded photos."""
     class_images: Path | None = None
     """Folder of class pictures; None: beside the training's state."""
+    start: Start | None = None
+    """The LoRA that goes on learning; None begins anew."""
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Run:
     """What prior preservation learns from."""
     prior: TrainingCache | None = None
     """The same, encoded."""
+    grown_from: str = ""
+    """Name and hash of the LoRA that this training began with."""
     step: int = 0
     before: float = 0.0
     """Seconds of earlier stretches."""

@@ -35,6 +35,8 @@ NO_TRAINING = empty_state(
 
 
 BUTTONS, DECIDE = 6, 2
+ANEW = "nothing, train anew"
+"""The choice of what a training starts from that is no LoRA."""
 
 
 class TrainActions:
@@ -120,12 +122,16 @@ class TrainActions:
             return panels.progress_panel(job, self._studio.jobs.current())
         return panels.ended_panel(job, "The photos could not be checked")
 
-    def start(self, person: str | None, checkpoint: str | None, values: dict[str, Any]) -> Iterator[list[Any]]:
+    def start(self, person: str | None, checkpoint: str | None, values: dict[str, Any], grown: str | None = None) -> Iterator[list[Any]]:
         """Train; yields live panel, chart, previews, note, buttons."""
         try:
             choice = self.choice(checkpoint)
             config = read_form(choice.train if choice else TrainConfig(), values)
-            job = self._studio.submit_train(TrainRequest(str(person or ""), choice.name if choice else checkpoint, config))
+            lora = grown if grown and grown != ANEW else None
+            if lora:
+                config = self._studio.continued(str(person or ""), lora, config)
+            request = TrainRequest(str(person or ""), choice.name if choice else checkpoint, config, continue_from=lora)
+            job = self._studio.submit_train(request)
         except FaceChainError as error:
             yield self._refused(str(error), person)
             return
@@ -144,7 +150,12 @@ class TrainActions:
         yield from follow(job, self._train_parts)
 
     def _refused(self, sentence: str, person: str | None) -> list[Any]:
-        return [problem_box(sentence, "Training did not start"), update(), update(), update(), *self.buttons(person)]
+        return [problem_box(sentence, "Training did not start"), update(), update(), update(), update(), *self.buttons(person)]
+
+    def beginnings(self, person: str | None) -> Any:
+        """The list of what a training of the person in the form can start from: nothing, or one of the LoRAs."""
+        found = self.find(person)
+        return update(choices=[ANEW, *(lora.name for lora in reversed(found.loras))] if found else [ANEW], value=ANEW)
 
     def _train_parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
@@ -154,6 +165,7 @@ class TrainActions:
             Part((len(job.curve), job.result is not None), lambda: panels.train_chart(job)),
             Part(len(job.pictures), lambda: panels.previews(job)),
             Part(job.active, lambda: update() if job.active else self.note(job.person)),
+            Part(job.active, lambda: update() if job.active else self.beginnings(job.person)),
             *[Part((*flags, i), lambda i=i: self.buttons(job.person)[i]) for i in range(BUTTONS)],
         ]
 
@@ -225,8 +237,8 @@ class TrainActions:
         return f'<div class="fc-person">{picture}<p><b>{escape(found.name)}</b>: {said_photos}{loras}.{kept}{unfinished}</p></div>'
 
     def chosen(self, person: str | None) -> list[Any]:
-        """Note and buttons after another person was chosen."""
-        return [self.note(person), *self.buttons(person)]
+        """Note, what to start from and buttons after another person was chosen."""
+        return [self.note(person), self.beginnings(person), *self.buttons(person)]
 
     def attach_check(self) -> Iterator[list[Any]]:
         """On page load: show the latest check again and follow it when it runs; outputs as ``check``."""
@@ -240,7 +252,7 @@ class TrainActions:
         """On page load: show the latest training again and follow it when it runs; outputs as ``start``."""
         job = panels.latest(self._studio.jobs.jobs(), "train")
         if job is None:
-            yield [NO_TRAINING, "", "", *[update()] * (1 + BUTTONS)]
+            yield [NO_TRAINING, "", "", *[update()] * (2 + BUTTONS)]
             return
         yield from follow(job, self._train_parts)
 

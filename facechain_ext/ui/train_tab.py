@@ -13,7 +13,7 @@ from facechain_ext.ui.compat import bind, major, make, update
 from facechain_ext.ui.decisions import DecisionPanel
 from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.presets import Preset
-from facechain_ext.ui.train_actions import NO_TRAINING, NO_VERDICTS, TrainActions
+from facechain_ext.ui.train_actions import ANEW, NO_TRAINING, NO_VERDICTS, TrainActions
 from facechain_ext.ui.widgets import Form, rows
 from facechain_ext.ui.words import heading
 
@@ -117,6 +117,14 @@ class TrainTab:
             )
             self._line = gr.HTML(self._act.preset_line(None, first))
             self._estimate = make(gr.HTML, "", elem_id="facechain_estimate")
+            self._grow = make(
+                gr.Dropdown,
+                choices=[ANEW],
+                value=ANEW,
+                label="Start from",
+                info="A finished LoRA of this person learns on, with more photos or steps, at its own rank. The result is another one.",
+                elem_id="facechain_grow",
+            )
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
                 self._train_form = rows(config, "facechain_train", ADVANCED)
             with gr.Row(elem_classes=["fc-buttons"]):
@@ -131,7 +139,7 @@ class TrainTab:
         buttons = [self._check, self._train, self._resume, self._pause, self._stop, self._cancel]
         decide = [self._decide.accordion, self._decide.photo]
         check_outputs = [self._verdicts, self._files, self._person, self._note, *decide, *buttons]
-        train_outputs = [self._live, self._chart, self._previews, self._note, *buttons]
+        train_outputs = [self._live, self._chart, self._previews, self._note, self._grow, *buttons]
         train_inputs = [self._person, self._checkpoint, *form_inputs]
 
         def check(person: str, files: Any, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
@@ -140,8 +148,8 @@ class TrainTab:
 
         self._decide.wire(self._verdicts, lambda person: [act.note(person), *act.buttons(person)], [self._note, *buttons])
 
-        def train(person: str, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
-            yield from act.start(person, checkpoint, self._train_form.values(given))
+        def train(person: str, checkpoint: str, grown: str, *given: Any) -> Iterator[list[Any]]:
+            yield from act.start(person, checkpoint, self._train_form.values(given), grown)
 
         def resume(person: str, checkpoint: str, *given: Any) -> Iterator[list[Any]]:
             yield from act.resume(person, checkpoint, self._train_form.values(given))
@@ -152,12 +160,12 @@ class TrainTab:
         check_inputs = [self._person, self._files, self._checkpoint, *self._prepare.components]
         # gradio 3 would copy each upload once more on its way to the handler, to a place nobody is told of (components/file.py).
         bind(self._check.click, check, check_inputs, check_outputs, preprocess=major() != 3)
-        bind(self._train.click, train, train_inputs, train_outputs)
+        bind(self._train.click, train, [self._person, self._checkpoint, self._grow, *form_inputs], train_outputs)
         bind(self._resume.click, resume, train_inputs, train_outputs)
         bind(self._pause.click, act.pause, [], buttons, queue=False)
         bind(self._stop.click, act.stop, [], buttons, queue=False)
         bind(self._cancel.click, act.cancel, [], buttons, queue=False)
-        bind(self._person.change, act.chosen, [self._person], [self._note, *buttons], queue=False)
+        bind(self._person.change, act.chosen, [self._person], [self._note, self._grow, *buttons], queue=False)
         room = self._cut.components[self._cut.names.index("crop_scale")]
         bind(self._framing.change, lambda name: update(value=FRAMINGS[name]) if name in FRAMINGS else update(), [self._framing], [room], queue=False)
         bind(room.change, lambda scale: update(value=_framing(scale)), [room], [self._framing], queue=False)
