@@ -95,6 +95,8 @@ def _said(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, kind.__name__)
 
 
+AS_SET = "as set"
+"""The choice of ``TrainConfig.memory`` that changes nothing."""
 FRAMINGS = {"Close-up": 1.5, "Head and shoulders": 2.4, "FaceChain": 3.286, "Upper body": 4.5}
 """Presets of ``PrepareConfig.crop_scale``."""
 
@@ -191,6 +193,9 @@ class TrainConfig(Settings):
     becomes the person; 0 is off, 1 as much as the photos. Steps take twice as long."""
     class_images: int = field(default=24, metadata=limits(1, 500))
     """Such pictures; made once for a checkpoint, class word and resolution."""
+    memory: str = field(default=AS_SET, metadata=choices(AS_SET, "auto", "6 GB", "8 GB", "12 GB", "24 GB"))
+    """Fit batch, passes a step, gradient checkpointing and, last, resolution to the memory that is free (auto) or to a graphics card of so
+    many GB; as set changes nothing."""
     gradient_checkpointing: bool = False
     """Less memory, about a third more time."""
     save_every: int = field(default=100, metadata=limits(1, 20000))

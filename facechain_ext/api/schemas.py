@@ -63,7 +63,8 @@ class EstimateView(BaseModel):
     fits: bool
     seconds: float | None = Field(None, description="Null until this machine's speed is known.")
     measured: bool = Field(description="True when the speed is that of an earlier training here, false when it is a guess.")
-    instead: dict[str, Any] | None = Field(None, description="Settings that would fit, when these do not.")
+    instead: dict[str, Any] | None = Field(None, description="Settings that would fit, when these do not, or those that 'memory' chose.")
+    plan: str = Field("", description="What 'memory' chose, in a sentence.")
 
 
 class PortraitsBody(BaseModel, extra="forbid"):

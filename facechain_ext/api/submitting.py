@@ -119,10 +119,11 @@ def estimate(studio: Studio, body: EstimateBody) -> EstimateView:
     choice = _choice(studio, body.checkpoint)
     config = _settings(choice.train, body.settings)
     said = studio.estimate(choice.name, config)
-    lean = None if said.fits else studio.leaner(choice.name, config)
-    changed = {k: v for k, v in lean.to_dict().items() if v != getattr(config, k)} if lean else None
+    plan = studio.fitted(choice.name, config)
+    lean = plan.config if plan.reason else None if said.fits else studio.leaner(choice.name, config)
+    changed = {k: v for k, v in lean.to_dict().items() if v != getattr(config, k) and k != "memory"} if lean else None
     return EstimateView(
-        memory_bytes=said.memory, free_bytes=said.free, fits=said.fits, seconds=said.seconds, measured=said.measured, instead=changed
+        memory_bytes=said.memory, free_bytes=said.free, fits=said.fits, seconds=said.seconds, measured=said.measured, instead=changed, plan=plan.reason
     )
 
 

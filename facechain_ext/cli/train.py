@@ -25,6 +25,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     batch: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Fit the settings to memory: auto, 6 GB, 8 GB, 12 GB or 24 GB.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with any training settings; options given here win.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that also gets the LoRA file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the person's unfinished training.")] = False,
@@ -39,7 +40,7 @@ def train(
     values = studio.checkpoint(base).train.to_dict()
     from_file = read_config(config) if config else {}
     values |= from_file
-    given = {"steps": steps, "rank": rank, "resolution": resolution, "seed": seed, "batch": batch, "learning_rate": learning_rate}
+    given = {"steps": steps, "rank": rank, "resolution": resolution, "seed": seed, "batch": batch, "learning_rate": learning_rate, "memory": _gigabytes(memory)}
     values |= {k: v for k, v in given.items() if v is not None}
     if rank is not None and "alpha" not in from_file:
         values["alpha"] = float(rank)
@@ -50,11 +51,17 @@ def train(
         own = studio.continued(person, continue_from, settings)
         # What the checkpoint suggests gives way to the LoRA; what was asked for is refused below when it is another.
         settings = replace(own, rank=rank) if rank is not None else own
-    request = TrainRequest(person, base, settings, resume, out, continue_from)
+    request = TrainRequest(person, base, settings, resume, continue_from, out)
     with interruptible(output, keeps=True) as token, output.live() as live:
         result = studio.train(request, live, token)
     show(output, result)
     output.result(report(result))
+
+
+def _gigabytes(memory: str | None) -> str | None:
+    """``8`` and ``8GB`` -> ``8 GB``; the rest as it is."""
+    digits = (memory or "").upper().removesuffix("GB").strip()
+    return f"{digits} GB" if digits.isdigit() else memory
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.styles.catalog import Style
+    from facechain_ext.training.fitting import Fitted
 
 
 log = logging.getLogger(__name__)
@@ -159,11 +160,19 @@ class Studio:
 
         return continued(self.workspace.existing_person(person), lora, config)
 
+    def fitted(self, checkpoint: str | None, config: TrainConfig) -> Fitted:
+        """``config`` with what ``config.memory`` asks for worked out, and the reason in a sentence."""
+        from facechain_ext.training.fitting import fitted
+
+        return fitted(self._checkpoints.footprint(checkpoint), config)
+
     def estimate(self, checkpoint: str | None, config: TrainConfig) -> Estimate:
         """Memory and time that training with ``config`` will take."""
         from facechain_ext.services.speeds import told
+        from facechain_ext.training.fitting import fitted
 
-        return told(self.workspace, self._checkpoints.footprint(checkpoint), config)
+        footprint = self._checkpoints.footprint(checkpoint)
+        return told(self.workspace, footprint, fitted(footprint, config).config)
 
     def leaner(self, checkpoint: str | None, config: TrainConfig) -> TrainConfig | None:
         """``config`` with the mildest changes that let the training fit into the memory that is free; None when nothing does."""

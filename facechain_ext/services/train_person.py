@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from facechain_ext.config import TrainConfig
+from facechain_ext.config import AS_SET, TrainConfig
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
@@ -20,6 +20,7 @@ from facechain_ext.services.people import note_outside, read_card, sha256, write
 from facechain_ext.services.requests import TrainRequest, TrainResult
 from facechain_ext.services.speeds import remember
 from facechain_ext.training.checkpoints import saved_settings
+from facechain_ext.training.fitting import Fitted, fitted
 from facechain_ext.training.loop import STATE_FILE, Score, Sources, TrainOutcome, Watch, train
 from facechain_ext.training.start import checked, read_start
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
@@ -47,7 +48,8 @@ def train_person(
         with storage_errors("the training"):
             shutil.rmtree(folder.training / "previews", ignore_errors=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
-    config, start = request.config, None
+    plan = _planned(request, folder, host)
+    config, start = plan.config, None
     if request.continue_from is not None and not request.resume:
         start = read_start(lora_file(folder, request.continue_from))
     saving = config.gradient_checkpointing
@@ -62,7 +64,7 @@ def train_person(
     if outcome.steps == 0:
         raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
     state = {targets[path]: pair for path, pair in outcome.adapter.items()}
-    lora = _store(request, folder, dataset, checkpoint, state, outcome)
+    lora = _store(replace(request, config=config), folder, dataset, checkpoint, state, outcome)
     with contextlib.suppress(FaceChainError):  # only the next estimate would be the worse for it
         remember(workspace, host.footprint(), replace(config, steps=outcome.steps), outcome.seconds)
     if not outcome.stopped_early:
@@ -73,10 +75,19 @@ def train_person(
         for file in shelf.put(lora, dataset.caption, checkpoint.family, next(iter(outcome.previews), None)):
             note_outside(folder, file)
     on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
-    return _result(folder, lora, outcome)
+    return _result(folder, lora, outcome, plan.reason)
 
 
-def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome) -> TrainResult:
+def _planned(request: TrainRequest, folder: PersonFolder, host: TrainHost) -> Fitted:
+    """Settings that fit the memory asked for; an unfinished training goes on with those it has."""
+    if request.config.memory == AS_SET:
+        return Fitted(request.config, "", True)
+    if request.resume:
+        return Fitted(replace(resumed(folder, request.config), memory=AS_SET), "", True)
+    return fitted(host.footprint(), request.config)
+
+
+def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome, plan: str) -> TrainResult:
     return TrainResult(
         folder.name,
         lora,
@@ -89,7 +100,7 @@ def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome) -> TrainRes
         outcome.previews,
         outcome.choice.kept if outcome.choice else "the last step",
         outcome.choice.reason if outcome.choice else "",
-        outcome.notes,
+        (*([plan] if plan else []), *outcome.notes),
     )
 
 

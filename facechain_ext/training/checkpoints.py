@@ -23,7 +23,7 @@ from facechain_ext.training.optim import OptimizerState
 from facechain_ext.workspace import write_bytes
 
 SCHEMA = 1
-FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "keep", "patience"}
+FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "memory", "keep", "patience"}
 """Settings a resumed run may have differently: they do not touch what is learned."""
 
 

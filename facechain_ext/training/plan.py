@@ -25,6 +25,11 @@ SAFETY = 1.15
 """Allocators round up and fragment; mixed precision keeps some activations in float32."""
 GPU_WORKSPACE = 300 * 2**20
 """Bytes that cuDNN and cuBLAS keep for themselves."""
+CPU_WORKSPACE = 150 * 2**20
+"""Bytes that oneDNN keeps for reordered weights, and the autoencoder for a photo."""
+HEAP, HEAP_CHECKPOINTED = 1.67, 0.92
+"""Resident bytes for each byte that is kept for the backward pass without checkpointing; the latter with it. glibc's heap (2.36) does not
+put aligned blocks where others of that size have gone. Measured by benchmarks/memory.py at three resolutions, two batches and two ranks."""
 PREVIEW_STEPS = 20
 CONTENDERS = 3
 """LoRAs compared at the end: the last step's, the best preview's and the mean of the best."""
@@ -52,12 +57,23 @@ class _Block:
 
 def estimate(footprint: Footprint, config: TrainConfig, speed: float | None, *, measured: bool = False) -> Estimate:
     """What training with ``config`` takes; ``speed`` in floating-point operations per second, None when unknown."""
+    work = operations(footprint, config, (config.resolution or footprint.resolution) // 8)
+    return Estimate(memory_bytes(footprint, config, Blocks(footprint)), footprint.free, work / speed if speed else None, measured and bool(speed))
+
+
+class Blocks:
+    """What a UNet is made of, read from its shapes once for many settings."""
+
+    def __init__(self, footprint: Footprint) -> None:
+        self.all = _blocks(footprint)
+
+
+def memory_bytes(footprint: Footprint, config: TrainConfig, blocks: Blocks) -> int:
+    """Bytes at the peak of a training, what is loaded already left out."""
     side = (config.resolution or footprint.resolution) // 8
-    memory = peak_bytes(footprint, config, side) + footprint.unloaded
-    if footprint.device != "cpu":
-        memory += GPU_WORKSPACE
-    work = operations(footprint, config, side)
-    return Estimate(memory, footprint.free, work / speed if speed else None, measured and bool(speed))
+    if footprint.device == "cpu":
+        return _resident_bytes(footprint, config, side, blocks) + footprint.unloaded
+    return peak_bytes(footprint, config, side, blocks) + GPU_WORKSPACE + footprint.unloaded
 
 
 def leaner(config: TrainConfig) -> list[TrainConfig]:
@@ -68,14 +84,21 @@ def leaner(config: TrainConfig) -> list[TrainConfig]:
     return [saving, single, *small]
 
 
-def peak_bytes(footprint: Footprint, config: TrainConfig, side: int) -> int:
+def peak_bytes(footprint: Footprint, config: TrainConfig, side: int, known: Blocks | None = None) -> int:
     """Bytes at the peak of a step on latents of ``side``, weights that are loaded already left out."""
-    blocks = _blocks(footprint)
+    blocks = (known or Blocks(footprint)).all
     saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks)
     if config.gradient_checkpointing:
         inside = max((_elements(b, side, config, footprint, whole=True) for b in blocks), default=0.0)
         saved = sum(_elements(b, side, config, footprint, whole=False) for b in blocks) + inside
     return ceil(SAFETY * (saved * config.batch * footprint.bytes_each + LORA_BYTES * _lora_parameters(footprint, config.rank)))
+
+
+def _resident_bytes(footprint: Footprint, config: TrainConfig, side: int, blocks: Blocks) -> int:
+    """As ``peak_bytes``, but what the process holds on a CPU: the heap's holes counted too."""
+    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.all) * config.batch * footprint.bytes_each
+    heap = saved * (HEAP_CHECKPOINTED if config.gradient_checkpointing else HEAP)
+    return ceil(CPU_WORKSPACE + heap + LORA_BYTES * _lora_parameters(footprint, config.rank))
 
 
 def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:

@@ -10,15 +10,17 @@ from facechain_ext.ui.words import duration
 
 GB = 10**9
 
-def estimate_line(said: Estimate, instead: TrainConfig | None) -> str:
-    """Time and memory; ``instead`` is what would fit, when ``said`` does not."""
+def estimate_line(said: Estimate, instead: TrainConfig | None, plan: str = "") -> str:
+    """Time and memory; ``instead`` is what would fit, when ``said`` does not, ``plan`` what was fitted to memory."""
     time = duration(_rounded(said.seconds)) if said.seconds is not None else "known after the first training here"
     source = "as fast as the last training here" if said.measured else "a guess until the first training here"
     time = f"<span>Time</span> <b>about {escape(time)}</b> <small>{source}</small>" if said.seconds is not None else f"<span>Time</span> <b>{time}</b>"
     free = f"<small>of {_size(said.free)} free</small>" if said.free is not None else ""
     memory = f"<span>Memory</span> <b>about {_size(said.memory)}</b> {free}"
     warning = ""
-    if not said.fits:
+    if plan:
+        warning = f'<p class="fc-hint">{escape(plan)}</p>'
+    elif not said.fits:
         what = f"Use {_words(instead)}." if instead else "Use a smaller checkpoint, or a machine with more memory."
         warning = f'<p class="fc-warn">This is more than is free. {escape(what)}</p>'
     return f'<div class="fc-estimate"><p>{time}</p><p>{memory}</p>{warning}</div>'

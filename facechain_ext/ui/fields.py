@@ -58,6 +58,7 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "preview_every": ("Preview every", "Steps between previews; 0 makes none but the last."),
         "previews": ("Portraits per preview", "Each is measured for likeness."),
         "save_every": ("Save every", "Steps between saved states, from which training can resume."),
+        "memory": ("Fit to memory", "Auto: what is free. Batch and passes first, then checkpointing, then resolution."),
         "gradient_checkpointing": ("Save memory", "Gradient checkpointing: less memory, about a third more time."),
         "flip": ("Mirror at random", "Faces are not symmetric: leave it off unless photos are few."),
     },

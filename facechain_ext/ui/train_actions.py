@@ -81,12 +81,13 @@ class TrainActions:
             return ""
         try:
             config = read_form(choice.train, values)
+            plan = self._studio.fitted(choice.name, config)
             said = self._studio.estimate(choice.name, config)
-            instead = None if said.fits else self._studio.leaner(choice.name, config)
+            instead = None if said.fits or plan.reason else self._studio.leaner(choice.name, config)
         except FaceChainError:
             # A setting out of range, or a checkpoint that cannot be trained: the button says which, at the press.
             return ""
-        return estimate_line(said, instead)
+        return estimate_line(said, instead, plan.reason)
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Prepare photos; yields verdicts, upload, person, note, decisions (2), buttons."""

@@ -38,12 +38,13 @@ ADVANCED = (
     ("class_images", "save_every"),
     ("preview_every", "previews"),
     ("keep", "patience"),
-    ("gradient_checkpointing", "flip"),
+    ("memory", "gradient_checkpointing"),
+    ("flip",),
 )
 
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
-COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews", "prior_weight", "class_images"}
+COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews", "prior_weight", "class_images", "memory"}
 """Settings that decide time and memory."""
 
 
