@@ -152,7 +152,19 @@ class TrainConfig(Settings):
     rank: int = field(default=16, metadata=limits(1, 256))
     """Rank of the LoRA: higher holds more, is larger and overfits sooner."""
     alpha: float = field(default=16.0, metadata=limits(0, 512, above=True))
-    """The LoRA's output is scaled by alpha / rank."""
+    """The LoRA's output is scaled by alpha / rank (rsLoRA's by alpha / √rank)."""
+    kind: str = field(default="lora", metadata=choices("lora", "rslora", "dora", "loha", "lokr"))
+    """Form of the LoRA. rslora keeps its strength at high ranks, dora also learns magnitudes, loha holds more per byte, lokr is the
+    smallest. All WebUIs read all of them, diffusers lora and rslora."""
+    targets: str = field(default="linear", metadata=choices("attention", "linear", "conv"))
+    """Layers of the UNet that learn: those of attention only, every linear layer of the transformers, or the residual blocks'
+    convolutions too."""
+    text_encoder_rate: float = field(default=0.0, metadata=limits(0, 0.1))
+    """Peak rate of the text encoders; 0 leaves them as they are, which suits faces best."""
+    text_rank: int | None = field(default=None, metadata=limits(1, 256))
+    """Rank of the LoRA in the text encoders, with the same alpha / rank; None takes the UNet's."""
+    ema: float = field(default=0.0, metadata=limits(0, 0.9999))
+    """Share of the moving average of all steps that each step keeps, e.g. 0.99; previews and result are the average's. 0 is off."""
     batch: int = field(default=2, metadata=limits(1, 64))
     """Samples in each pass through the UNet."""
     accumulation: int = field(default=1, metadata=limits(1, 64))
@@ -211,6 +223,16 @@ class TrainConfig(Settings):
     """Previews without a better likeness after which training ends early; 0 never does."""
     seed: int = field(default=1, metadata=limits(0, SEED_MAX))
     """Decides start, order, noise and previews; the same seed gives the same LoRA on the same machine."""
+
+    def cross_checks(self) -> list[str]:
+        problems = []
+        if self.text_encoder_rate and self.optimizer == "prodigy":
+            problems.append(
+                "'text_encoder_rate' must be 0 with the optimizer prodigy, which finds one rate for everything. Choose another optimizer."
+            )
+        if self.ema and self.optimizer == "schedule-free":
+            problems.append("'ema' must be 0 with the optimizer schedule-free, which averages its steps itself.")
+        return problems
 
 
 @dataclass(frozen=True)

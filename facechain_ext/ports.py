@@ -191,6 +191,15 @@ class Estimate:
         return self.free is None or self.memory <= self.free
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TextEncoder:
+    """A text encoder of the checkpoint."""
+
+    module: torch.nn.Module
+    targets: Mapping[str, str]
+    """Submodule path -> kohya's name (``lora_te_…``, SDXL ``lora_te1_…`` and ``lora_te2_…``)."""
+
+
 class TrainSession(Protocol):
     """A checkpoint opened for training. Everything it changed is put back when its context ends."""
 
@@ -205,16 +214,27 @@ class TrainSession(Protocol):
         """The checkpoint's own UNet module; adapters are injected into it."""
         ...
 
-    def lora_targets(self) -> Mapping[str, str]:
-        """UNet submodule path -> kohya's name (``lora_unet_…``) for every module a face LoRA adapts."""
+    def lora_targets(self, reach: str = "linear") -> Mapping[str, str]:
+        """UNet submodule path -> kohya's name (``lora_unet_…``) for every module a face LoRA adapts.
+
+        ``reach``: "attention", "linear" (every linear or 1x1 layer of the transformers) or "conv" (those of the residual blocks too).
+        """
+        ...
+
+    def text_encoders(self) -> Sequence[TextEncoder]:
+        """The text encoders and what a LoRA can adapt in them.
+
+        Raises:
+            HostError: where gradients cannot reach them.
+        """
         ...
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation, each (B, 4, h, w), of the scaled latents of ``images`` (B, 3, H, W) in [-1, 1]."""
         ...
 
-    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
-        """Encode ``prompts`` with the checkpoint's text encoder(s), without gradient.
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
+        """Encode ``prompts`` with the checkpoint's text encoder(s), with ``gradient`` only when one is asked for.
 
         SDXL is told the ``sizes`` (width, height) px of the pictures, one for each prompt.
         """

@@ -18,7 +18,9 @@ from facechain_ext.config import TrainConfig
 from facechain_ext.faces.types import Dataset, PreparedPhoto
 from facechain_ext.hosts.standalone.checkpoints import SHIPPED
 from facechain_ext.hosts.standalone.host import StandaloneHost
-from facechain_ext.lora import files
+from facechain_ext.lora.export import write_adapter
+from facechain_ext.lora.files import LoraOrigin
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.portraits.style_score import fit, save_statistic
 from facechain_ext.progress import CancelToken, Progress, Stage
 from facechain_ext.training.loop import Watch, train
@@ -54,8 +56,7 @@ def train_style(host: StandaloneHost, style: str, config: TrainConfig, out: Path
     with host.open_session() as session:
         watch = Watch(show, CancelToken(), lambda _: None)
         outcome = train(session, dataset, config, folder, watch, resume=(folder / "state.safetensors").exists())
-        targets = session.lora_targets()
-    origin = files.LoraOrigin(
+    origin = LoraOrigin(
         name=name,
         family=host.checkpoint.family,
         prediction=host.checkpoint.prediction,
@@ -70,7 +71,7 @@ def train_style(host: StandaloneHost, style: str, config: TrainConfig, out: Path
         seed=config.seed,
     )
     target = out / f"{name}.safetensors"
-    files.write(target, {targets[path]: pair for path, pair in outcome.adapter.items()}, origin)
+    write_adapter(target, outcome.adapter, origin, Kind.LORA)
     if target.stat().st_size > LIMIT:
         raise ValueError(f"{target.stat().st_size} bytes are more than 2 MB")
     return target

@@ -25,7 +25,7 @@ def operations(checkpoint: Path, resolution: int, rank: int) -> int:
     with StandaloneHost(checkpoint).open_session() as session:
         targets = list(session.lora_targets())
         with inject(session.unet, targets=targets, rank=rank, alpha=float(rank), seed=1, device=session.device):
-            words = session.encode_prompts(["photo of sks person"], resolution)
+            words = session.encode_prompts(["photo of sks person"], [(resolution, resolution)])
             with FlopCounterMode(display=False) as counter:
                 noisy = torch.randn(1, 4, side, side, device=session.device, dtype=session.dtype)
                 session.predict(noisy, torch.tensor([500], device=session.device), words).square().mean().backward()

@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -65,6 +65,10 @@ class LoraOrigin:
     seed: int
     grown_from: str = ""
     """Name and content hash of the LoRA that this one continues."""
+    module: str = "networks.lora"
+    """The trainer's module that makes and reads such a network."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """What it was told beside rank and alpha."""
 
 
 def read_lora(file: Path) -> LoraFile:
@@ -142,7 +146,7 @@ def check_family(lora: LoraFile, family: Family) -> None:
 
 
 def write(target: Path, state: KohyaState, origin: LoraOrigin, dtype: torch.dtype = torch.float16) -> None:
-    """Write ``state`` as a LoRA file, whole or not at all; the same state gives the same bytes.
+    """Write ``state`` as a plain LoRA file, whole or not at all; the same state gives the same bytes.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
@@ -152,7 +156,17 @@ def write(target: Path, state: KohyaState, origin: LoraOrigin, dtype: torch.dtyp
         tensors[name + DOWN] = down.detach().to("cpu", dtype).contiguous()
         tensors[name + UP] = up.detach().to("cpu", dtype).contiguous()
         tensors[name + ALPHA] = torch.tensor(origin.alpha, dtype=dtype)
-    write_bytes(target, _in_order(save(tensors, metadata(tensors, origin))), "the LoRA")
+    write_tensors(target, tensors, origin)
+
+
+def write_tensors(target: Path, tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> None:
+    """Write ``tensors``, named as readers want them, with the metadata of ``origin``, whole or not at all.
+
+    Raises:
+        StorageError: when the disk is full or the folder cannot be written.
+    """
+    kept = dict(tensors)
+    write_bytes(target, _in_order(save(kept, metadata(kept, origin))), "the LoRA")
 
 
 def _in_order(data: bytes) -> bytes:
@@ -171,7 +185,7 @@ def metadata(tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> dict[st
         "ss_base_model_version": BASE_VERSION[origin.family],
         "ss_v2": str(origin.family is Family.SD2),
         "ss_output_name": origin.name,
-        "ss_network_module": "networks.lora",
+        "ss_network_module": origin.module,
         "ss_network_dim": str(origin.rank),
         "ss_network_alpha": f"{origin.alpha:g}",
         "ss_sd_model_name": f"{origin.checkpoint}.safetensors",
@@ -199,6 +213,8 @@ def metadata(tensors: Mapping[str, torch.Tensor], origin: LoraOrigin) -> dict[st
     }
     if origin.grown_from:
         header["facechain_grown_from"] = origin.grown_from
+    if origin.arguments:
+        header["ss_network_args"] = json.dumps(dict(origin.arguments))
     # kohya hashes the file with its training metadata only; the legacy hash starts at a fixed byte, so the header's length counts.
     model_hash, legacy = content_hashes(save(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")}))
     return header | {"sshs_model_hash": model_hash, "sshs_legacy_hash": legacy}

@@ -18,6 +18,8 @@ FACE_TARGETS = re.compile(
     r"attentions\.\d+\.(proj_in|proj_out|transformer_blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2)))$"
 )
 """What a face LoRA adapts, by diffusers path: every linear or 1x1 layer of the spatial transformers."""
+RESIDUAL_TARGETS = re.compile(r"(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|(down|up)samplers\.0\.conv)$")
+"""What LoCon adapts beside those: every layer of the residual blocks and samplers, as kohya's ``conv_dim`` does."""
 TEXT_TARGETS = re.compile(r"encoder\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))$")
 SUPPORTED = re.compile(
     r"(proj_in|proj_out|attn[12]\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2)|conv1|conv2|conv_shortcut|time_emb_proj"
@@ -127,13 +129,30 @@ def _upsampler_place(level: int, family: Family) -> int:
     return 1 if level == 0 and _LEVELS[family] == 4 else 2
 
 
-def unet_targets(paths: Iterable[str], family: Family, *, every: bool = False) -> dict[str, str]:
+def adapted(path: str, reach: str) -> bool:
+    """Whether a face LoRA of ``reach`` ("attention", "linear" or "conv") adapts the UNet module at the diffusers ``path``."""
+    if reach == "attention":
+        return bool(FACE_TARGETS.search(path)) and path.endswith(ATTENTION)
+    return bool(FACE_TARGETS.search(path) or (reach == "conv" and RESIDUAL_TARGETS.search(path)))
+
+
+def unet_targets(paths: Iterable[str], family: Family, *, reach: str = "linear", every: bool = False) -> dict[str, str]:
     """Diffusers path -> kohya's name, for a face LoRA's targets among ``paths`` (or all that LoRA files may hold, with ``every``)."""
-    wanted = SUPPORTED if every else FACE_TARGETS
-    chosen = [p for p in paths if wanted.search(p)]
+    chosen = [p for p in paths if (SUPPORTED.search(p) if every else adapted(p, reach))]
     if family is Family.SDXL:
         return {p: kohya_name(ldm_path(p, family)) for p in chosen}
     return {p: kohya_name(p) for p in chosen}
+
+
+OPEN_CLIP_TARGETS = re.compile(r"transformer\.resblocks\.(\d+)\.mlp\.(c_fc|c_proj)$")
+"""Its attention keeps q, k and v as one weight that no layer of its own multiplies with."""
+
+
+def open_clip_targets(paths: Iterable[str], prefix: str = TEXT) -> dict[str, str]:
+    """open_clip module path -> kohya's name, for what can be adapted of the text encoders that SD2 and SDXL have in the WebUI."""
+    found = {p: m for p in paths if (m := OPEN_CLIP_TARGETS.search(p))}
+    inner = {"c_fc": "mlp.fc1", "c_proj": "mlp.fc2"}
+    return {p: kohya_name(f"text_model.encoder.layers.{m[1]}.{inner[m[2]]}", prefix) for p, m in found.items()}
 
 
 def text_targets(paths: Iterable[str], prefix: str = TEXT) -> dict[str, str]:

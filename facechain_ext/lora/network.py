@@ -1,79 +1,100 @@
-"""A PEFT LoRA put into a live model and taken out again, the model left as it was: the same objects, bits and flags."""
+"""An adapter of PEFT's put into a live model and taken out again, the model left as it was: the same objects, bits and flags."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from facechain_ext.errors import HostError
-
-ADAPTER = "facechain"
-AdapterState = dict[str, tuple[torch.Tensor, torch.Tensor]]
-"""Module path -> (down, up); Linear (r, in) and (out, r), Conv2d (r, in, kh, kw) and (out, r, 1, 1)."""
+from facechain_ext.lora.adapters import ADAPTER, AdapterState, initialise, peft_config, prepare, tensors_of
+from facechain_ext.lora.sizes import Kind, scale_of
 
 
 class InjectedLora:
-    """A LoRA inside ``model``; made by ``inject``."""
+    """An adapter inside a model, or several; made by ``inject``."""
 
-    def __init__(self, model: torch.nn.Module, targets: Sequence[str]) -> None:
-        self._model = model
-        self._targets = tuple(targets)
+    def __init__(self, layers: Mapping[str, Any], text: Sequence[str] = ()) -> None:
+        self._layers = dict(layers)
+        self._text = set(text)
 
-    def _layers(self) -> Iterator[tuple[str, Any]]:
-        for path in self._targets:
-            yield path, self._model.get_submodule(path)
+    def with_text(self, other: InjectedLora) -> InjectedLora:
+        """This one and ``other``, which is in a text encoder, as one; their names must differ."""
+        if shared := set(self._layers) & set(other._layers):
+            raise ValueError(f"both adapt {min(shared)}")
+        return InjectedLora(self._layers | other._layers, (*self._text, *other._layers))
+
+    @property
+    def adapts_text(self) -> bool:
+        """True when it is in a text encoder too."""
+        return bool(self._text)
+
+    def groups(self) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+        """The trainable parameters, float32, in a fixed order, those of each target in turn: the UNet's and the text encoders'."""
+        groups: tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]] = ([], [])
+        for name, layer in self._layers.items():
+            groups[name in self._text].extend(tensors_of(layer).values())
+        return groups
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """The trainable parameters, float32, in a fixed order: down and up of each target in turn."""
-        found = []
-        for _, layer in self._layers():
-            found += [layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
-        return found
+        """All trainable parameters, the UNet's first."""
+        unet, text = self.groups()
+        return unet + text
 
     def state(self) -> AdapterState:
         """The adapter's tensors themselves, not copies."""
-        return {path: (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight) for path, layer in self._layers()}
+        return {name: dict(tensors_of(layer)) for name, layer in self._layers.items()}
+
+    def copied(self, *, cpu: bool = False) -> AdapterState:
+        """Copies of the adapter's tensors, on the CPU when ``cpu``."""
+        return {
+            name: {key: (t.detach().cpu() if cpu else t.detach()).clone() for key, t in tensors.items()}
+            for name, tensors in self.state().items()
+        }
 
     def load_state(self, state: AdapterState) -> None:
         """Copy ``state`` into the adapter.
 
         Raises:
-            ValueError: when its modules or shapes are others.
+            ValueError: when its modules, kind or shapes are others.
         """
-        if set(state) != set(self._targets):
+        if set(state) != set(self._layers):
             raise ValueError("the state belongs to other modules")
         with torch.no_grad():
-            for path, mine in self.state().items():
-                for parameter, value in zip(mine, state[path], strict=True):
+            for name, mine in self.state().items():
+                if set(state[name]) != set(mine):
+                    raise ValueError(f"{name}: the state is of another kind of adapter")
+                for key, parameter in mine.items():
+                    value = state[name][key]
                     if parameter.shape != value.shape:
-                        raise ValueError(f"{path}: {tuple(value.shape)} does not fit {tuple(parameter.shape)}")
+                        raise ValueError(f"{name}: {tuple(value.shape)} does not fit {tuple(parameter.shape)}")
                     parameter.copy_(value)
-
-    def set_scale(self, weight: float) -> None:
-        """Let the adapter act with ``weight`` (1 as trained, 0 not at all)."""
-        for _, layer in self._layers():
-            layer.set_scale(ADAPTER, weight)
 
 
 @contextmanager
 def inject(
-    model: torch.nn.Module, *, targets: Sequence[str], rank: int, alpha: float, seed: int, device: torch.device | None = None
+    model: torch.nn.Module,
+    *,
+    targets: Mapping[str, str] | Sequence[str],
+    rank: int,
+    alpha: float,
+    seed: int,
+    kind: Kind = Kind.LORA,
+    device: torch.device | None = None,
 ) -> Iterator[InjectedLora]:
-    """Put a fresh LoRA on the submodules ``targets`` of ``model`` for as long as the block runs.
+    """Put a fresh adapter of ``kind`` on submodules of ``model`` for as long as the block runs.
 
-    Down matrices start as kohya's (Kaiming, from ``seed`` alone), up matrices at zero, all float32 on ``device`` (None:
-    where their layer is; a host that moves the model about names the device it computes on). The model's own parameters
-    are frozen meanwhile. On exit, well or not, every module object, flag and attribute is what it was.
+    ``targets`` are their paths, with the names its state knows them by where they differ. It starts from ``seed`` alone as an update of
+    zero, all float32 on ``device`` (None: where their layer is; a host that moves the model about names the device it computes on). The
+    model's own parameters are frozen meanwhile. On exit, well or not, every module object, flag and attribute is what it was.
 
     Raises:
         HostError: when a target is missing, something else has put an adapter there, or PEFT cannot be imported.
     """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        from peft import inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError as error:
         raise HostError(
@@ -81,21 +102,21 @@ def inject(
             "Start the WebUI without --skip-install, which installs a fitting one, or install it by hand."
         ) from error
 
-    originals = _originals(model, targets)
+    names = dict(targets) if isinstance(targets, Mapping) else {path: path for path in targets}
+    originals = _originals(model, list(names))
     flags = [(p, p.requires_grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
     attributes = dict(model.__dict__)
     random = torch.get_rng_state()
     try:
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # pyright: ignore[reportArgumentType]
-        inject_adapter_in_model(config, model, adapter_name=ADAPTER)
-        layers: dict[str, Any] = {path: model.get_submodule(path) for path in targets}
+        inject_adapter_in_model(peft_config(kind, rank, alpha, list(names)), model, adapter_name=ADAPTER)
+        layers: dict[str, Any] = {path: model.get_submodule(path) for path in names}
         wrong = [p for p, m in layers.items() if not isinstance(m, BaseTunerLayer)]
         extra = sum(isinstance(m, BaseTunerLayer) for m in model.modules()) - len(layers)
         if wrong or extra:
             raise HostError("The LoRA could not be put on the wanted layers of this checkpoint. Report this with the checkpoint's name.")
-        _initialise(layers, seed, device)
-        yield InjectedLora(model, targets)
+        _make_ready(layers, originals, kind, scale_of(kind, rank, alpha), seed, device)
+        yield InjectedLora({names[path]: layer for path, layer in layers.items()})
     finally:
         for path, module in originals.items():
             parent, _, name = path.rpartition(".")
@@ -123,15 +144,15 @@ def _originals(model: torch.nn.Module, targets: Sequence[str]) -> dict[str, torc
     return originals
 
 
-def _initialise(layers: dict[str, Any], seed: int, device: torch.device | None) -> None:
+def _make_ready(
+    layers: dict[str, Any], originals: dict[str, torch.nn.Module], kind: Kind, scale: float, seed: int, device: torch.device | None
+) -> None:
     draw = torch.Generator().manual_seed(seed)
-    for layer in layers.values():
-        down, up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
-        for part in (down, up):
-            part.to(device=device or layer.get_base_layer().weight.device, dtype=torch.float32)
-            part.requires_grad_(True)
-        # Kaiming uniform with a = sqrt(5): bound 1 / sqrt(fan in).
-        bound = 1 / math.sqrt(down.weight[0].numel())
-        with torch.no_grad():
-            down.weight.copy_(torch.empty(down.weight.shape).uniform_(-bound, bound, generator=draw))
-            up.weight.zero_()
+    for path, layer in layers.items():
+        layer.train(originals[path].training)
+        prepare(layer, kind, scale)
+        there = device or layer.get_base_layer().weight.device
+        for parameter in tensors_of(layer).values():
+            parameter.data = parameter.data.to(device=there, dtype=torch.float32)
+            parameter.requires_grad_(True)
+        initialise(layer, draw)

@@ -123,6 +123,8 @@ class FaceLora:
     """UTC, ISO 8601."""
     grown_from: str = ""
     """Name of the LoRA that this one continues."""
+    kind: str = "lora"
+    """Its form, as in ``TrainConfig.kind``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from facechain_ext.config import AS_SET, TrainConfig
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
-from facechain_ext.lora import files
+from facechain_ext.lora.export import write_adapter
+from facechain_ext.lora.files import LoraOrigin
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.portraits.rank import score
 from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
@@ -60,11 +62,10 @@ def train_person(
         sources = Sources(folder.latents, folder.class_images, start)
         outcome = train(session, dataset, config, folder.training, watch, resume=request.resume, sources=sources)
         on_progress(Progress(Stage.SAVE, message="Saving the LoRA"))
-        targets, checkpoint = session.lora_targets(), session.checkpoint
+        checkpoint = session.checkpoint
     if outcome.steps == 0:
         raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
-    state = {targets[path]: pair for path, pair in outcome.adapter.items()}
-    lora = _store(replace(request, config=config), folder, dataset, checkpoint, state, outcome)
+    lora = _store(replace(request, config=config), folder, dataset, checkpoint, outcome)
     with contextlib.suppress(FaceChainError):  # only the next estimate would be the worse for it
         remember(workspace, host.footprint(), replace(config, steps=outcome.steps), outcome.seconds)
     if not outcome.stopped_early:
@@ -171,20 +172,20 @@ def _store(
     folder: PersonFolder,
     dataset: Dataset,
     checkpoint: CheckpointInfo,
-    state: files.KohyaState,
     outcome: TrainOutcome,
 ) -> Path:
     card = read_card(folder)
     name = _free_name(folder, lora_name(folder.name))
     target = folder.loras / f"{name}.safetensors"
-    origin = files.LoraOrigin(
+    config = request.config
+    origin = LoraOrigin(
         name=name,
         family=checkpoint.family,
         prediction=checkpoint.prediction,
         checkpoint=checkpoint.name,
         checkpoint_sha256=checkpoint.sha256,
-        alpha=request.config.alpha,
-        rank=request.config.rank,
+        alpha=config.alpha,
+        rank=config.rank,
         steps=outcome.steps,
         resolution=request.config.resolution or checkpoint.resolution,
         trigger=dataset.trigger,
@@ -192,13 +193,14 @@ def _store(
         seed=request.config.seed,
         grown_from=outcome.grown_from,
     )
-    files.write(target, state, origin)
+    write_adapter(target, outcome.adapter, origin, Kind(config.kind), config.targets)
     entry = {
         "name": name,
         "sha256": sha256(target),
         "family": checkpoint.family.value,
         "checkpoint": checkpoint.name,
-        "rank": request.config.rank,
+        "kind": config.kind,
+        "rank": config.rank,
         "steps": outcome.steps,
         "likeness": outcome.likeness,
         "grown_from": outcome.grown_from.rpartition(" ")[0],

@@ -36,6 +36,10 @@ class TrainingCache:
     """The empty prompt, for caption dropout: one row for each size photos are trained at."""
     empty_rows: tuple[int, ...] = ()
     """The row of ``empty`` for each photo; all the first when not given."""
+    prompts: tuple[str, ...] = ()
+    """What the rows of ``captions`` say."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Width and height px of each photo."""
 
     @property
     def photos(self) -> int:
@@ -59,6 +63,14 @@ class TrainingCache:
         for i, mean in enumerate(self.mean):
             found.setdefault(mean.shape, []).append(i)
         return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Prompts and the width and height px of the pictures they are about."""
+
+    prompts: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
 
 
 def training_size(image: Image, resolution: int) -> tuple[int, int]:
@@ -134,6 +146,8 @@ def build_cache(
         session.encode_prompts([p.caption for p in dataset.photos], sizes),
         session.encode_prompts([""] * len(different), different),
         tuple(different.index(size) for size in sizes),
+        tuple(p.caption for p in dataset.photos),
+        tuple(sizes),
     )
 
 
@@ -150,7 +164,13 @@ def in_orders(cache: TrainingCache, session: TrainSession, dataset: Dataset, res
     """``cache`` with every caption in several orders of its tags."""
     sizes = [training_size(p.image, resolution) for p in dataset.photos]
     captions = orders([p.caption for p in dataset.photos], seed)
-    return replace(cache, captions=session.encode_prompts(captions, sizes * ORDERS))
+    return replace(cache, captions=session.encode_prompts(captions, sizes * ORDERS), prompts=tuple(captions))
+
+
+def pick_prompts(cache: TrainingCache, indices: list[int], dropped: list[bool], turns: list[int]) -> Words:
+    """What ``pick_conditioning`` gives, not encoded yet: for text encoders that are learning."""
+    said = ["" if drop else cache.prompts[i + turn * cache.photos] for i, drop, turn in zip(indices, dropped, turns, strict=True)]
+    return Words(tuple(said), tuple(cache.sizes[i] for i in indices))
 
 
 def pick_conditioning(cache: TrainingCache, indices: list[int], dropped: list[bool], turns: list[int] | None = None) -> Conditioning:

@@ -15,14 +15,15 @@ from safetensors.torch import save
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import FileFormatError
 from facechain_ext.faces.types import Dataset
-from facechain_ext.lora.network import AdapterState
+from facechain_ext.lora.adapters import AdapterState, flat, nested
 from facechain_ext.ports import CheckpointInfo
 from facechain_ext.progress import LossPoint
 from facechain_ext.training.choice import Look
 from facechain_ext.training.optim import OptimizerState
 from facechain_ext.workspace import write_bytes
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 knew plain LoRAs only, by the host's module paths."""
 FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "memory", "keep", "patience"}
 """Settings a resumed run may have differently: they do not touch what is learned."""
 
@@ -33,7 +34,7 @@ class TrainState:
 
     step: int
     adapter: AdapterState
-    """Module path -> (down, up)."""
+    """By kohya's names."""
     optimizer: OptimizerState
     curve: tuple[LossPoint, ...]
     seconds: float
@@ -46,6 +47,8 @@ class TrainState:
     """What the previews so far came to."""
     grown_from: str = ""
     """Name and hash of the LoRA that the training began with."""
+    average: AdapterState = field(default_factory=dict)
+    """Moving average of the adapter, where there is one."""
 
 
 def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
@@ -65,9 +68,8 @@ def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfi
 
 def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
     """Write ``state`` to ``file``, whole or not at all."""
-    tensors: dict[str, torch.Tensor] = {}
-    for path, (down, up) in state.adapter.items():
-        tensors[f"adapter.{path}.down"], tensors[f"adapter.{path}.up"] = down, up
+    tensors = {f"adapter.{key}": tensor for key, tensor in flat(state.adapter).items()}
+    tensors |= {f"average.{key}": tensor for key, tensor in flat(state.average).items()}
     for i, values in enumerate(state.optimizer.tensors):
         for name, value in values.items():
             tensors[f"moments.{i}.{name}"] = value
@@ -78,7 +80,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "seconds": state.seconds,
         "scaler": state.scaler,
         "rate": state.rate,
-        "optimizer": {"numbers": state.optimizer.numbers, "group": state.optimizer.group},
+        "optimizer": {"numbers": state.optimizer.numbers, "groups": state.optimizer.groups},
         "looks": [asdict(v) for v in state.looks],
         "grown_from": state.grown_from,
         "marks": marks,
@@ -101,22 +103,22 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
         raise FileFormatError("The saved training state is damaged. Start the training anew.") from error
     if header.get("schema") != SCHEMA:
         raise FileFormatError("The saved training state was written by another version of FaceChain. Start the training anew.")
-    adapter: AdapterState = {}
+    learned: dict[str, dict[str, torch.Tensor]] = {"adapter": {}, "average": {}}
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         kind, rest = key.split(".", 1)
-        if kind == "adapter" and rest.endswith(".down"):
-            path = rest.removesuffix(".down")
-            adapter[path] = (tensor, tensors[f"adapter.{path}.up"])
+        if kind in learned:
+            learned[kind][rest] = tensor
         elif kind == "moments":
             index, name = rest.split(".", 1)
             moments.setdefault(int(index), {})[name] = tensor
     curve = tuple(LossPoint(*point) for point in header["curve"])
     known = header.get("optimizer", {})
-    optimizer = OptimizerState([moments[i] for i in sorted(moments)], known.get("numbers", []), known.get("group", {}))
+    optimizer = OptimizerState([moments[i] for i in sorted(moments)], known.get("numbers", []), known.get("groups", []))
     looks = tuple(Look(**v) for v in header.get("looks", ()))
+    adapter, average = nested(learned["adapter"]), nested(learned["average"])
     scaler, rate, grown = header.get("scaler", {}), header.get("rate", 1.0), header.get("grown_from", "")
-    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown)
+    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown, average)
     return state, header["marks"]
 
 

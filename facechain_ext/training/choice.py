@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from facechain_ext.faces.types import Image
-from facechain_ext.lora.average import mean_of
-from facechain_ext.lora.network import AdapterState
+from facechain_ext.lora.adapters import AdapterState, flat, nested
+from facechain_ext.lora.average import WITHOUT, mean_of
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.workspace import write_bytes
 
 BEST = 3
@@ -112,19 +113,15 @@ class Candidates:
             if file not in {self.file(step) for step in best}:
                 file.unlink(missing_ok=True)
         if looks[-1].step in best:
-            tensors = {}
-            for path, (down, up) in state.items():
-                tensors[f"{path}.down"], tensors[f"{path}.up"] = down.detach().cpu().contiguous(), up.detach().cpu().contiguous()
+            tensors = {key: t.detach().cpu().contiguous() for key, t in flat(state).items()}
             write_bytes(self.file(looks[-1].step), save(tensors), "a preview's LoRA")
 
     def read(self, step: int) -> AdapterState | None:
         """The adapter of ``step``, None when it is not there any more."""
         try:
-            tensors = load_file(self.file(step))
+            return nested(load_file(self.file(step)))
         except (OSError, ValueError, SafetensorError):
             return None
-        paths = [key.removesuffix(".down") for key in tensors if key.endswith(".down")]
-        return {path: (tensors[f"{path}.down"], tensors[f"{path}.up"]) for path in paths}
 
 
 def ranked(looks: Sequence[Look]) -> list[Look]:
@@ -133,9 +130,13 @@ def ranked(looks: Sequence[Look]) -> list[Look]:
 
 
 def choose(
-    last: tuple[int, AdapterState], looks: Sequence[Look], candidates: Candidates, judge: Callable[[AdapterState], float]
+    last: tuple[int, AdapterState],
+    looks: Sequence[Look],
+    candidates: Candidates,
+    judge: Callable[[AdapterState], float],
+    kind: Kind = Kind.LORA,
 ) -> tuple[AdapterState, Choice]:
-    """The adapter to keep: ``judge`` scores the last step's, the best preview's and the mean of the best ones."""
+    """The adapter to keep: ``judge`` scores the last step's, the best preview's and, of kinds that have one, the mean of the best ones."""
     step, state = last
     best = [v.step for v in ranked(looks)[:BEST] if v.likeness is not None]
     found = {s: kept for s in best if s != step and (kept := candidates.read(s)) is not None}
@@ -146,13 +147,15 @@ def choose(
     if first in found:
         states[f"step {first}"] = found[first]
     several = [s for s in best if s in found or s == step]
-    if len(several) > 1:
+    if len(several) > 1 and kind not in WITHOUT:
         states[f"the mean of steps {_listed(sorted(several))}"] = mean_of([found.get(s, state) for s in several])
     scored = tuple(Contender(name, judge(value)) for name, value in states.items())
     # The last step is preferred where another is not clearly better: it is what was asked for.
     winner = max(scored, key=lambda c: c.score + (BETTER if c.name == "the last step" else 0.0))
     rest = ", ".join(f"{c.name} {c.score:.2f}" for c in scored if c is not winner)
     reason = f"On new seeds {winner.name} gave a likeness of {winner.score:.2f}; {rest}."
+    if kind in WITHOUT:
+        reason += f" Single steps were compared: {WITHOUT[kind]}."
     return states[winner.name], Choice(winner.name, reason[0].upper() + reason[1:], scored)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,17 @@ import torch
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import Cancelled, Paused, StorageError, TrainingError, UserInputError
 from facechain_ext.faces.types import Dataset
-from facechain_ext.lora.network import AdapterState, InjectedLora, inject
-from facechain_ext.ports import Conditioning, TrainSession
+from facechain_ext.lora.adapters import AdapterState
+from facechain_ext.lora.network import InjectedLora
+from facechain_ext.ports import TrainSession
 from facechain_ext.progress import Eta, LossPoint, Progress, Stage
-from facechain_ext.training.batches import bucket_indices, step_stream, stratified_timesteps
-from facechain_ext.training.cache import TrainingCache, build_cache, in_orders, masked_by, pick_conditioning
+from facechain_ext.training.adapted import adapted
+from facechain_ext.training.cache import TrainingCache, build_cache, in_orders, masked_by
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.choice import Candidates, Choice, why_stop
+from facechain_ext.training.ema import MovingAverage
 from facechain_ext.training.latents import LatentStore
 from facechain_ext.training.memory import allocator_errors
-from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
-from facechain_ext.training.objective import debiased_weight, face_map, snr_weight, weighted_loss
 from facechain_ext.training.optim import (
     OptimizerState,
     OutOfMemory,
@@ -40,8 +41,8 @@ from facechain_ext.training.prior import PRIOR_STREAM, class_dataset, prior_cach
 from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Sources, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
+from facechain_ext.training.samples import draw, loss_of
 from facechain_ext.training.start import begin_with
-from facechain_ext.training.wording import drawn_orders
 
 __all__ = ["STATE_FILE", "Score", "Sources", "TrainOutcome", "Watch", "train"]
 
@@ -54,6 +55,7 @@ class TrainOutcome:
     """What a training leaves: the adapter on the CPU and its history."""
 
     adapter: AdapterState
+    """By kohya's names."""
     steps: int
     seconds: float
     loss: float
@@ -98,14 +100,12 @@ def train(
     resolution = config.resolution or session.checkpoint.resolution
     run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, sources=sources or Sources())
     run.class_pictures = class_dataset(run, run.sources.class_images or folder / "class-images")
-    with inject(
-        session.unet, targets=list(session.lora_targets()), rank=config.rank, alpha=config.alpha, seed=config.seed, device=session.device
-    ) as adapter:
+    with adapted(session, config) as adapter:
         if saved is None and run.sources.start is not None:
-            begin_with(run.sources.start, adapter, session.lora_targets())
+            begin_with(run.sources.start, adapter)
             run.grown_from = run.sources.start.said
         choice = _learn(run, adapter, marks, saved)
-        state = {path: (down.detach().cpu().clone(), up.detach().cpu().clone()) for path, (down, up) in adapter.state().items()}
+        state = adapter.copied(cpu=True)
     stopped = run.step < config.steps and not run.ended
     if not stopped:
         shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
@@ -130,7 +130,9 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
     kept = run.folder / STATE_FILE
     try:
         with allocator_errors():
-            optimizer = make_optimizer(adapter.parameters(), run.config)
+            unet, text = adapter.groups()
+            optimizer = make_optimizer(unet, run.config, text)
+            run.average = MovingAverage(adapter, run.config.ema)
             if hasattr(optimizer, "train"):
                 optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
             if saved is not None:
@@ -138,6 +140,7 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
             _steps(run, adapter, optimizer, marks)
             if hasattr(optimizer, "eval"):  # schedule-free: from here on the parameters are used, not learned with
                 optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+            run.average.settle()
             if run.config.previews and run.step and run.previewed != run.step:
                 preview(run, adapter)
             if run.config.keep == "best" and run.config.previews and len(run.looks) > 1:
@@ -169,6 +172,8 @@ def _saved_state(file: Path, marks: dict[str, str]) -> TrainState:
 
 def _restore(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, saved: TrainState) -> None:
     adapter.load_state(saved.adapter)
+    if run.average is not None:
+        run.average.load(saved.average)
     restore(optimizer, saved.optimizer)
     run.step, run.before, run.curve = saved.step, saved.seconds, list(saved.curve)
     run.scaler, run.rate, run.looks, run.grown_from = saved.scaler, saved.rate, list(saved.looks), saved.grown_from
@@ -187,7 +192,7 @@ def _cached(run: Run) -> TrainingCache:
 def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
     config, session, cancel = run.config, run.session, run.watch.cancel
     cache = _cached(run)
-    run.log.write("start", step=run.step, checkpoint=session.checkpoint.name, photos=cache.photos, **config.to_dict())
+    run.log.write("start", step=run.step, checkpoint=session.checkpoint.name, photos=cache.photos, settings=config.to_dict())
     parameters = list(adapter.parameters())
     # Only float16 needs its gradients scaled away from underflow; bfloat16 has float32's range.
     scaler = gradient_scaler(session.device.type, enabled=session.dtype is torch.float16)
@@ -220,6 +225,8 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
             continue
         optimizer.zero_grad(set_to_none=True)
         run.step += 1
+        if run.average is not None:
+            run.average.update(run.step)
         run.curve.append(LossPoint(run.step, value, rate))
         if ran_away(run.curve):
             backs += 1
@@ -227,7 +234,7 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
             continue
         _tell(run, eta.update(run.step))
         if config.preview_every and config.previews and run.step % config.preview_every == 0:
-            with resting(optimizer):
+            with resting(optimizer), run.average.shown() if run.average else nullcontext():
                 preview(run, adapter)
             _end_when_done(run)
         # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
@@ -240,72 +247,17 @@ def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, ma
 def _gradients(run: Run, cache: TrainingCache, scaler: torch.amp.GradScaler) -> float:
     """Gradients of this step, in as many passes as its samples need; its loss."""
     total = torch.zeros((), device=run.session.device)
-    work = [(_draw(run, cache, run.config.seed), 1.0)]
+    work = [(draw(run, cache, run.config.seed), 1.0)]
     if run.prior is not None:
-        work.append((_draw(run, run.prior, run.config.seed ^ PRIOR_STREAM), run.config.prior_weight))
+        work.append((draw(run, run.prior, run.config.seed ^ PRIOR_STREAM), run.config.prior_weight))
     for samples, weight in work:
         count = len(samples)
         for start in range(0, count, run.portion):
             part = samples.part(start, min(start + run.portion, count))
-            loss = _loss(run, part) * (weight * len(part) / count)
+            loss = loss_of(run, part) * (weight * len(part) / count)
             scaler.scale(loss).backward()
             total += loss.detach()
     return float(total)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Samples:
-    """What one step learns from: B rows each."""
-
-    latents: torch.Tensor
-    noise: torch.Tensor
-    mask: torch.Tensor
-    timesteps: torch.Tensor
-    words: Conditioning
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def part(self, start: int, end: int) -> _Samples:
-        """Rows ``start`` to ``end``."""
-        if (start, end) == (0, len(self)):
-            return self
-
-        def rows(whole: torch.Tensor | None) -> torch.Tensor | None:
-            return None if whole is None else whole[start:end]
-
-        words = Conditioning(self.words.context[start:end], rows(self.words.pooled), rows(self.words.size_ids))
-        return _Samples(self.latents[start:end], self.noise[start:end], self.mask[start:end], self.timesteps[start:end], words)
-
-
-def _draw(run: Run, cache: TrainingCache, seed: int) -> _Samples:
-    """The samples of this step from ``cache``: the same whatever memory allows at once."""
-    config, session = run.config, run.session
-    count = config.batch * config.accumulation
-    draw = step_stream(seed, run.step)
-    photos = bucket_indices(seed, run.step, count, cache.buckets)
-    views = torch.randint(cache.views, (count,), generator=draw).tolist()
-    dropped = (torch.rand(count, generator=draw) < config.caption_dropout).tolist()
-    timesteps = stratified_timesteps(count, len(session.alphas_cumprod), draw)
-    mean, std, mask = (torch.stack([of[i][v] for i, v in zip(photos, views, strict=True)]) for of in (cache.mean, cache.std, cache.masks))
-    latents = mean + std * torch.randn(mean.shape, generator=draw).to(mean)
-    noise = torch.randn(mean.shape, generator=draw).to(mean)
-    if config.noise_offset:
-        # One number for each channel of the whole picture: teaches what is darker or brighter than average (Guttenberg 2023).
-        noise = noise + config.noise_offset * torch.randn((*mean.shape[:2], 1, 1), generator=draw).to(mean)
-    words = pick_conditioning(cache, photos, dropped, drawn_orders(seed, run.step, count, cache.orders))
-    return _Samples(latents, noise, mask, timesteps.to(session.device), words)
-
-
-def _loss(run: Run, samples: _Samples) -> torch.Tensor:
-    config, session = run.config, run.session
-    alphas, prediction, when = session.alphas_cumprod, session.checkpoint.prediction, samples.timesteps
-    noisy = add_noise(samples.latents, samples.noise, when, alphas)
-    target = training_target(samples.latents, samples.noise, when, alphas, prediction)
-    output = session.predict(noisy.to(session.dtype), when, samples.words)
-    snr = signal_to_noise(alphas)[when]
-    weights = debiased_weight(snr, prediction) if config.debiased else snr_weight(snr, config.min_snr_gamma, prediction)
-    return weighted_loss(output, target, face_map(samples.mask, config.face_weight), weights)
 
 
 def _tell(run: Run, seconds_left: float | None) -> None:
@@ -365,9 +317,14 @@ def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *,
 
     known = state_of(optimizer)
     tensors = [{k: kept(v) for k, v in of.items()} for of in known.tensors]
-    known = OptimizerState(tensors, known.numbers, known.group)
-    state = {path: (kept(down), kept(up)) for path, (down, up) in adapter.state().items()}
-    return TrainState(run.step, state, known, tuple(run.curve), run.seconds, run.scaler, run.rate, tuple(run.looks), run.grown_from)
+    known = OptimizerState(tensors, known.numbers, known.groups)
+
+    def whole(state: AdapterState) -> AdapterState:
+        return {name: {key: kept(tensor) for key, tensor in tensors.items()} for name, tensors in state.items()}
+
+    learned, average = whole(adapter.state()), whole(run.average.state() if run.average else {})
+    looks = tuple(run.looks)
+    return TrainState(run.step, learned, known, tuple(run.curve), run.seconds, run.scaler, run.rate, looks, run.grown_from, average)
 
 
 def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:

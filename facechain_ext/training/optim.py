@@ -37,12 +37,20 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return peak * (FINAL_SHARE + (1 - FINAL_SHARE) * left)
 
 
-def make_optimizer(parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer that ``config`` names, over ``parameters``, float32.
+def make_optimizer(
+    unet: Sequence[torch.nn.Parameter], config: TrainConfig, text: Sequence[torch.nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer that ``config`` names, over parameters of the UNet and the text encoders, float32.
 
     Raises:
         HostError: when the package it comes from is not installed.
     """
+    parameters: Any = list(unet)
+    if text:
+        parameters = [
+            {"params": parameters, "share": 1.0},
+            {"params": list(text), "share": config.text_encoder_rate / config.learning_rate},
+        ]
     shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     kind = config.optimizer
     if kind == "adamw8bit":
@@ -82,23 +90,23 @@ class OptimizerState:
     """Of each parameter, in the adapter's order."""
     numbers: list[dict[str, Any]] = field(default_factory=list)
     """Of each parameter, likewise: what is no tensor."""
-    group: dict[str, Any] = field(default_factory=dict)
-    """What changes along the way and belongs to all of them: the rate that Prodigy found, for example."""
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    """Of each group of them, what changes along the way: the rate that Prodigy found, for example."""
 
 
-FIXED = {"params", "lr", "weight_decay", "initial_lr"}
+FIXED = {"params", "lr", "weight_decay", "initial_lr", "share"}
 """Of an optimizer's group: comes from the settings."""
 
 
 def state_of(optimizer: torch.optim.Optimizer) -> OptimizerState:
     """What ``optimizer`` knows; its tensors themselves, not copies."""
     packed = optimizer.state_dict()
-    entries = [packed["state"].get(i, {}) for i in packed["param_groups"][0]["params"]] if packed["state"] else []
+    entries = [packed["state"].get(i, {}) for group in packed["param_groups"] for i in group["params"]] if packed["state"] else []
     plain = (bool, int, float)
     return OptimizerState(
         [{k: v for k, v in e.items() if isinstance(v, torch.Tensor)} for e in entries],
         [{k: v for k, v in e.items() if isinstance(v, plain)} for e in entries],
-        {k: v for k, v in packed["param_groups"][0].items() if k not in FIXED and isinstance(v, plain)},
+        [{k: v for k, v in group.items() if k not in FIXED and isinstance(v, plain)} for group in packed["param_groups"]],
     )
 
 
@@ -107,7 +115,8 @@ def restore(optimizer: torch.optim.Optimizer, saved: OptimizerState) -> None:
     packed = optimizer.state_dict()
     numbers = saved.numbers or [{}] * len(saved.tensors)
     packed["state"] = {i: {**of, **also} for i, (of, also) in enumerate(zip(saved.tensors, numbers, strict=True))}
-    packed["param_groups"][0].update(saved.group)
+    for group, known in zip(packed["param_groups"], saved.groups, strict=False):
+        group.update(known)
     optimizer.load_state_dict(packed)
 
 
@@ -136,6 +145,6 @@ def gradient_scaler(device: str, *, enabled: bool) -> Any:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Apply ``rate`` to every parameter group."""
+    """Apply ``rate`` to every parameter group, to the text encoders' its own share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)

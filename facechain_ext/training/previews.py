@@ -8,7 +8,9 @@ from pathlib import Path
 from PIL import Image as PilImage
 
 from facechain_ext.faces.types import Image
-from facechain_ext.lora.network import AdapterState, InjectedLora
+from facechain_ext.lora.adapters import AdapterState
+from facechain_ext.lora.network import InjectedLora
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import SamplingRequest
 from facechain_ext.progress import LossPoint, Progress, Stage
 from facechain_ext.training.choice import Choice, choose, look
@@ -81,7 +83,7 @@ def stored(run: Run, image: Image, name: str) -> Path:
 
 def keep_the_best(run: Run, adapter: InjectedLora) -> Choice:
     """Leave in ``adapter`` the LoRA whose portraits are most alike on seeds that no preview used; its portraits are the last previews."""
-    last = {path: (down.detach().clone(), up.detach().clone()) for path, (down, up) in adapter.state().items()}
+    last = adapter.copied()
     portraits: dict[int, list[Image]] = {}
     judged = 0
 
@@ -96,7 +98,7 @@ def keep_the_best(run: Run, adapter: InjectedLora) -> Choice:
         return sum(scores) / max(1, len(scores))
 
     try:
-        state, choice = choose((run.step, last), run.looks, run.candidates, judge)
+        state, choice = choose((run.step, last), run.looks, run.candidates, judge, Kind(run.config.kind))
     except (OutOfMemory, MemoryError):
         adapter.load_state(last)
         return Choice("the last step", "Memory ran out while LoRAs were compared, so the last step's is kept.")

@@ -16,6 +16,7 @@ from facechain_ext.ports import TrainSession
 from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSink, Stage
 from facechain_ext.training.cache import TrainingCache
 from facechain_ext.training.choice import Candidates, Look
+from facechain_ext.training.ema import MovingAverage
 from facechain_ext.training.runlog import RunLog
 from facechain_ext.training.start import Start
 
@@ -82,6 +83,8 @@ class Run:
     """Samples in each pass; fewer than ``config.batch`` once memory ran out."""
     notes: list[str] = field(default_factory=list)
     """Sentences about what was not as planned."""
+    average: MovingAverage | None = None
+    """Of the adapter's steps."""
     ended: bool = False
     """True when more steps would not have helped."""
 

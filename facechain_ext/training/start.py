@@ -10,8 +10,11 @@ import torch
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.lora.adapters import DOWN, UP
 from facechain_ext.lora.files import LoraFile, check_family, content_hashes, read_lora
+from facechain_ext.lora.kinds import LoraModule
 from facechain_ext.lora.network import InjectedLora
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Family
 
 
@@ -20,6 +23,8 @@ class Start:
     """What a training begins with instead of a fresh adapter."""
 
     lora: LoraFile
+    modules: Mapping[str, LoraModule]
+    """Its layers, all of them plain."""
     said: str
     """Name and content hash, for the metadata of what grows from it."""
     rank: int
@@ -34,18 +39,21 @@ def read_start(file: Path) -> Start:
         UserInputError: when its layers have different ranks, which one training cannot go on with.
     """
     lora = read_lora(file)
-    shapes = {(module.rank, module.alpha) for module in lora.modules.values()}
+    modules = {name: module for name, module in lora.modules.items() if isinstance(module, LoraModule) and module.mid is None}
+    if len(modules) < len(lora.modules):
+        raise UserInputError(f"{file.name} is no plain LoRA, and only these can be continued. Train anew, or choose another LoRA.")
+    shapes = {(module.rank, module.alpha) for module in modules.values()}
     if len(shapes) > 1:
         raise UserInputError(f"The layers of {file.name} have different ranks, so it cannot be continued. Train anew, or choose another LoRA.")
     [(rank, alpha)] = shapes
-    return Start(lora, f"{file.stem} {content_hashes(file.read_bytes())[0][:12]}", rank, alpha)
+    return Start(lora, modules, f"{file.stem} {content_hashes(file.read_bytes())[0][:12]}", rank, alpha)
 
 
 def checked(start: Start, config: TrainConfig, family: Family) -> Start:
     """``start``, when a training with ``config`` on ``family`` can begin with it.
 
     Raises:
-        UserInputError: when the checkpoint is of another family, or rank and alpha are not the LoRA's own.
+        UserInputError: when the checkpoint is of another family, or kind, rank and alpha are not the LoRA's own.
     """
     check_family(start.lora, family)
     if (config.rank, config.alpha) != (start.rank, start.alpha):
@@ -53,27 +61,24 @@ def checked(start: Start, config: TrainConfig, family: Family) -> Start:
             f"The LoRA {start.lora.name} has rank {start.rank} and alpha {start.alpha:g}; a training that continues it keeps them. "
             f"Leave rank and alpha out, or train anew."
         )
+    if config.kind != Kind.LORA.value:
+        raise UserInputError(f"{start.lora.name} is a plain LoRA and can go on as one only, not as {config.kind}. Set the kind to lora.")
     return start
 
 
-def begin_with(start: Start, adapter: InjectedLora, targets: Mapping[str, str]) -> None:
-    """Copy ``start`` into the fresh ``adapter``, whose layers have kohya's names by ``targets``; layers it does not have stay fresh.
+def begin_with(start: Start, adapter: InjectedLora) -> None:
+    """Copy ``start`` into the fresh ``adapter``; layers it does not have stay fresh.
 
     Raises:
         UserInputError: when it has layers that this training does not adapt, or of another shape.
     """
-    named = {name: path for path, name in targets.items()}
-    strange = [name for name in start.lora.modules if name not in named]
-    state = {path: (down.detach().clone(), up.detach().clone()) for path, (down, up) in adapter.state().items()}
-    for name, module in start.lora.modules.items():
-        path = named.get(name)
-        if path is None:
-            continue
-        halves = module.down.to(torch.float32), module.up.to(torch.float32)
-        if any(new.shape != old.shape for new, old in zip(halves, state[path], strict=True)):
+    state, strange = adapter.copied(), []
+    for name, module in start.modules.items():
+        halves = {DOWN: module.down.to(torch.float32), UP: module.up.to(torch.float32)}
+        if name not in state or any(half.shape != state[name][key].shape for key, half in halves.items()):
             strange.append(name)
-            continue
-        state[path] = halves
+        else:
+            state[name] = halves
     if strange:
         raise UserInputError(
             f"The LoRA {start.lora.name} does not fit this training: {len(strange)} of its layers are not adapted here or have another shape. "

@@ -25,7 +25,9 @@ PRIVACY = (
 ADVANCED = (
     ("steps", "seed"),
     ("rank", "alpha"),
-    ("learning_rate",),
+    ("kind", "targets"),
+    ("learning_rate", "ema"),
+    ("text_encoder_rate", "text_rank"),
     ("optimizer", "schedule"),
     ("batch", "accumulation"),
     ("face_weight", "mask"),
@@ -44,7 +46,10 @@ ADVANCED = (
 
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
-COSTLY = {"steps", "batch", "accumulation", "keep", "rank", "resolution", "gradient_checkpointing", "preview_every", "previews", "prior_weight", "class_images", "memory"}
+COSTLY = {
+    *("steps", "batch", "accumulation", "keep", "rank", "kind", "targets", "resolution", "gradient_checkpointing"),
+    *("preview_every", "previews", "prior_weight", "class_images", "memory"),
+}
 """Settings that decide time and memory."""
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from facechain_ext.errors import HostError
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
 from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
-from facechain_ext.lora.naming import FACE_TARGETS, SUPPORTED, diffusers_path, kohya_name
-from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
+from facechain_ext.lora.naming import SUPPORTED, TEXT, adapted, diffusers_path, kohya_name, open_clip_targets, text_targets
+from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction, TextEncoder
 
 FUSED = {"xformers", "sdp", "sdp-no-mem"}
 NATIVE = {Family.SD1: 512, Family.SD2: 768, Family.SDXL: 1024}
@@ -91,7 +92,7 @@ def footprint_of(model: Any) -> Footprint:
 def _shapes(unet: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """LDM's names and shapes, also while a training has its adapters around the layers."""
     weights = ((name.replace(".base_layer.", "."), p) for name, p in unet.named_parameters() if name.endswith(".weight"))
-    return {name: tuple(p.shape) for name, p in weights if ".lora_" not in name}
+    return {name: tuple(p.shape) for name, p in weights if not re.search(r"\.(lora_|facechain_)", name)}
 
 
 def _fused() -> bool:
@@ -102,23 +103,33 @@ def _fused() -> bool:
     return getattr(chosen, "name", "") in FUSED
 
 
-def lora_targets(model: Any) -> dict[str, str]:
-    """LDM module path -> kohya's name for everything a face LoRA adapts."""
-    return targets_of(unet_of(model), family_of(model))
-
-
-def targets_of(unet: torch.nn.Module, family: Family, *, every: bool = False) -> dict[str, str]:
-    """The same of the ``unet`` alone; with ``every`` all that LoRA files may hold."""
-    wanted = SUPPORTED if every else FACE_TARGETS
+def targets_of(unet: torch.nn.Module, family: Family, reach: str = "linear", *, every: bool = False) -> dict[str, str]:
+    """LDM module path -> kohya's name for all that a face LoRA of ``reach`` adapts, with ``every`` all that LoRA files may hold."""
     targets = {}
     for path, _ in unet.named_modules():
         try:
             diffusers = diffusers_path(path, family)
         except KeyError:
             continue
-        if wanted.search(diffusers):
+        if SUPPORTED.search(diffusers) if every else adapted(diffusers, reach):
             targets[path] = kohya_name(path if family is Family.SDXL else diffusers)
     return targets
+
+
+def text_encoders_of(model: Any) -> list[TextEncoder]:
+    """The text encoders of ``model``: CLIP of transformers, or open_clip's (SD2, SDXL's second)."""
+    if family_of(model) is Family.SDXL:
+        wrapped = [(e.wrapped, f"lora_te{i + 1}_") for i, e in enumerate(model.conditioner.embedders) if hasattr(e, "wrapped")]
+    else:
+        wrapped = [(model.cond_stage_model.wrapped, TEXT)]
+    found = []
+    for encoder, prefix in wrapped:
+        if hasattr(encoder, "transformer"):
+            module, targets = encoder.transformer, text_targets
+        else:
+            module, targets = encoder.model, open_clip_targets
+        found.append(TextEncoder(module, targets([path for path, _ in module.named_modules()], prefix)))
+    return found
 
 
 def sidecar_of(model: Any) -> Sidecar:

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from modules import devices, prompt_parser, shared
 
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import checkpoint_of, lora_targets, unet_of
+from facechain_ext.hosts.a1111.model import checkpoint_of, targets_of, text_encoders_of, unet_of
 from facechain_ext.hosts.a1111.sampling import sample
-from facechain_ext.hosts.a1111.state import random_state
+from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.checkpointing import checkpointed
-from facechain_ext.ports import Conditioning, Family, SamplingRequest
+from facechain_ext.ports import Conditioning, Family, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress
 
 
@@ -33,9 +33,13 @@ class WebuiSession:
         """LDM's UNetModel itself."""
         return unet_of(self._model)
 
-    def lora_targets(self) -> Mapping[str, str]:
+    def lora_targets(self, reach: str = "linear") -> Mapping[str, str]:
         """See ``TrainSession``; paths are LDM's."""
-        return lora_targets(self._model)
+        return targets_of(self.unet, self.checkpoint.family, reach)
+
+    def text_encoders(self) -> Sequence[TextEncoder]:
+        """See ``TrainSession``."""
+        return text_encoders_of(self._model)
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
@@ -55,13 +59,25 @@ class WebuiSession:
         # Limits of DiagonalGaussianDistribution.
         return mean, torch.exp(logarithm.clamp(-30, 20) / 2)
 
-    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
-        with torch.no_grad(), devices.autocast():
+        with torch.set_grad_enabled(gradient), devices.autocast(), self._learning(gradient):
             if self.checkpoint.family is Family.SDXL:
-                context, vector = sized(self._model.get_learned_conditioning, prompts, sizes)
-                return Conditioning(context.detach(), vector.detach())
-            return Conditioning(self._model.get_learned_conditioning(list(prompts)).detach())
+                return Conditioning(*sized(self._model.get_learned_conditioning, prompts, sizes))
+            return Conditioning(self._model.get_learned_conditioning(list(prompts)))
+
+    @contextlib.contextmanager
+    def _learning(self, gradient: bool) -> Iterator[None]:
+        """SDXL's code encodes without gradient whatever does not say that it is trained (sgm's GeneralConditioner)."""
+        embedders = list(self._model.conditioner.embedders) if gradient and self.checkpoint.family is Family.SDXL else []
+        said = [embedder.is_trainable for embedder in embedders]
+        try:
+            for embedder in embedders:
+                embedder.is_trainable = True
+            yield
+        finally:
+            for embedder, trainable in zip(embedders, said, strict=True):
+                embedder.is_trainable = trainable
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """See ``TrainSession``."""
@@ -91,7 +107,8 @@ class WebuiSession:
         modes = [(m, m.training) for m in self.unet.modules()]
         self.unet.eval()
         try:
-            with random_state():
+            # What the WebUI keeps of encoded prompts says nothing about an adapter in the text encoder.
+            with random_state(), fresh_prompt_caches():
                 images = self._sample(request, cancel)
         finally:
             for module, training in modes:

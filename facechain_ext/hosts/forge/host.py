@@ -63,7 +63,7 @@ class ForgeHost:
                 engine.to_device(model.forge_objects_original.unet, alone=True)
                 check_resident(model)
                 weights = BorrowedWeights(unet)
-                lent = weights.lent(list(targets_of(unet, family_of(model))))
+                lent = weights.lent(list(targets_of(unet, family_of(model), "conv")))
                 with trainable_blocks(unet), lent, contextlib.ExitStack() as stack:
                     session = ForgeSession(engine, model, weights, stack)
                     if gradient_checkpointing:

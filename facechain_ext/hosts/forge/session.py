@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
 from modules import shared
 
+from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import targets_of
 from facechain_ext.hosts.a1111.sampling import sample
 from facechain_ext.hosts.a1111.session import WebuiSession, sized
 from facechain_ext.hosts.checkpointing import checkpointed
@@ -19,7 +19,7 @@ from facechain_ext.hosts.forge.engine import Engine
 from facechain_ext.hosts.forge.model import check_resident, checkpoint_of, unet_of
 from facechain_ext.hosts.forge.state import pinned
 from facechain_ext.hosts.forge.weights import BorrowedWeights
-from facechain_ext.ports import Conditioning, Family, SamplingRequest
+from facechain_ext.ports import Conditioning, Family, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken
 
 
@@ -39,9 +39,16 @@ class ForgeSession(WebuiSession):
         """LDM's UNet itself."""
         return unet_of(self._model)
 
-    def lora_targets(self) -> Mapping[str, str]:
-        """See ``TrainSession``; paths are LDM's."""
-        return targets_of(self.unet, self.checkpoint.family)
+    def text_encoders(self) -> Sequence[TextEncoder]:
+        """See ``TrainSession``: none.
+
+        Raises:
+            HostError: always.
+        """
+        raise HostError(
+            "This WebUI keeps its text encoders where no gradient reaches them, so only the UNet can be trained in it. "
+            "Set the text encoder's learning rate to 0, or train in AUTOMATIC1111 or the standalone program."
+        )
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
@@ -50,8 +57,8 @@ class ForgeSession(WebuiSession):
             mean, std = self._engine.moments(self._model, images.to(self.device))
         return _ordinary(mean).float(), _ordinary(std).float()
 
-    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
-        """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
+        """See ``TrainSession``; with the WebUI's clip skip and emphasis, never with a gradient."""
         self._resident = False
         model = self._model
         with self._weights.suspended(), torch.inference_mode():

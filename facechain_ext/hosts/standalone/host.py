@@ -18,8 +18,8 @@ from facechain_ext.hosts.standalone.loading import Parts, load
 from facechain_ext.hosts.standalone.prompts import encode
 from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
-from facechain_ext.lora.naming import unet_targets
-from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest
+from facechain_ext.lora.naming import text_targets, unet_targets
+from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
 
@@ -39,9 +39,13 @@ class StandaloneSession:
         """The UNet itself."""
         return self._parts.unet
 
-    def lora_targets(self) -> Mapping[str, str]:
-        """kohya's 192 UNet modules by path."""
-        return unet_targets(_paths(self._parts.unet), self.checkpoint.family)
+    def lora_targets(self, reach: str = "linear") -> Mapping[str, str]:
+        """See ``TrainSession``; 192 UNet modules when linear."""
+        return unet_targets(_paths(self._parts.unet), self.checkpoint.family, reach=reach)
+
+    def text_encoders(self) -> Sequence[TextEncoder]:
+        """See ``TrainSession``."""
+        return [TextEncoder(self._parts.text_encoder, text_targets(_paths(self._parts.text_encoder)))]
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
@@ -51,9 +55,9 @@ class StandaloneSession:
         scale = vae.config["scaling_factor"]
         return latents.mean * scale, latents.std * scale
 
-    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Conditioning:
+    def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
         """See ``TrainSession``."""
-        return Conditioning(encode(self._parts, prompts))
+        return Conditioning(encode(self._parts, prompts, gradient=gradient))
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """See ``TrainSession``."""

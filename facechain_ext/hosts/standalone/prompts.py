@@ -10,7 +10,7 @@ from facechain_ext.hosts.standalone.loading import Parts
 from facechain_ext.styles.tokens import BREAK, CHUNK
 
 
-def encode(parts: Parts, prompts: Sequence[str]) -> torch.Tensor:
+def encode(parts: Parts, prompts: Sequence[str], *, gradient: bool = False) -> torch.Tensor:
     """Context (B, 77k, C) of ``prompts``; all get as many chunks as the longest needs."""
     filled = [_chunks(parts, prompt) for prompt in prompts]
     chunks = max(len(of) for of in filled)
@@ -19,7 +19,7 @@ def encode(parts: Parts, prompts: Sequence[str]) -> torch.Tensor:
     for of in filled:
         for part in of + [[]] * (chunks - len(of)):
             rows.append([start, *part, *[end] * (CHUNK + 1 - len(part))])
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradient):
         hidden = parts.text_encoder(torch.tensor(rows, device=parts.device))[0]
     return hidden.view(len(prompts), chunks * (CHUNK + 2), -1)
 

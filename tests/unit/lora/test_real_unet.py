@@ -7,10 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from facechain_ext.lora.files import LoraOrigin, read_lora, write
+from facechain_ext.lora.export import write_adapter
+from facechain_ext.lora.files import LoraOrigin, read_lora
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import unet_targets
 from facechain_ext.lora.network import inject
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Family, Prediction
 
 
@@ -58,15 +60,14 @@ def test_injected_written_read_and_merged_is_the_same_function(unet, tmp_path):
     assert len(targets) == 192
     before, plain = state_of(unet), painted(unet)
     draw = torch.Generator().manual_seed(5)
-    with inject(unet, targets=list(targets), rank=3, alpha=6.0, seed=1) as adapter:
+    with inject(unet, targets=targets, rank=3, alpha=6.0, seed=1) as adapter:
         assert torch.equal(painted(unet), plain)
         with torch.no_grad():
             for parameter in adapter.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.05)
         trained = painted(unet)
-        state = {targets[path]: pair for path, pair in adapter.state().items()}
         origin = LoraOrigin("x", Family.SD1, Prediction.EPS, "c", "0" * 64, 6.0, 3, 1, 64, "sks", ["sks"], 1)
-        write(tmp_path / "x.safetensors", state, origin, torch.float32)
+        write_adapter(tmp_path / "x.safetensors", adapter.state(), origin, Kind.LORA, dtype=torch.float32)
     assert state_of(unet) == before
     assert float((trained - plain).abs().mean()) > 1e-2
     modules = {name: unet.get_submodule(path) for path, name in targets.items()}

@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 import torch
 
-from facechain_ext.ports import CheckpointInfo, Conditioning, Family, Prediction
+from facechain_ext.ports import CheckpointInfo, Conditioning, Family, Prediction, TextEncoder
 
 CONTEXT = 6
 
@@ -31,6 +31,18 @@ class Denoiser(torch.nn.Module):
         return self.third(hidden.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class Words(torch.nn.Module):
+    """A text encoder of one layer, which changes nothing until it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(CONTEXT, CONTEXT, bias=False)
+        torch.nn.init.eye_(self.inner.weight)
+
+    def forward(self, tokens):
+        return self.inner(tokens)
+
+
 class SmallSession:
     """Implements ``TrainSession``; latents are averaged colours."""
 
@@ -38,6 +50,7 @@ class SmallSession:
         with torch.random.fork_rng():
             torch.manual_seed(7)
             self.unet = Denoiser(100).requires_grad_(False).eval().to(dtype)
+            self.words = Words().requires_grad_(False).eval()
         self.checkpoint = CheckpointInfo("small", "5" * 64, Family.SD1, prediction, 64)
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(0.001, 0.12, 100), 0)
         self.device, self.dtype = torch.device("cpu"), dtype
@@ -46,15 +59,18 @@ class SmallSession:
         self.images = 0
         self.contexts: list[torch.Tensor] = []
 
-    def lora_targets(self):
+    def lora_targets(self, reach="linear"):
         return {path: f"lora_unet_{path}" for path in ("first", "second", "third")}
+
+    def text_encoders(self):
+        return [TextEncoder(self.words, {"inner": "lora_te_inner"})]
 
     def encode_images(self, images):
         self.images += len(images)
         pooled = torch.nn.functional.avg_pool2d(images, 8)
         return torch.cat([pooled, pooled.mean(1, keepdim=True)], 1), torch.full((len(images), 4, *pooled.shape[2:]), 0.1)
 
-    def encode_prompts(self, prompts, sizes):
+    def encode_prompts(self, prompts, sizes, *, gradient=False):
         """77 tokens for each 20 characters begun, every row as long as the longest, different for different words."""
         self.prompts += prompts
         self.sizes += sizes
@@ -63,10 +79,11 @@ class SmallSession:
         for prompt in prompts:
             draw = torch.Generator().manual_seed(sum(ord(c) * (i + 1) for i, c in enumerate(prompt)))
             rows.append(torch.randn(1, CONTEXT, generator=draw).expand(77 * chunks, -1))
-        return Conditioning(torch.stack(rows))
+        with torch.set_grad_enabled(gradient):
+            return Conditioning(self.words(torch.stack(rows)))
 
     def predict(self, noisy, timesteps, conditioning):
-        self.contexts.append(conditioning.context[:, 0].clone())
+        self.contexts.append(conditioning.context[:, 0].detach().clone())
         return self.unet(noisy, timesteps, conditioning.context)
 
     def checkpoint_blocks(self):
@@ -90,8 +107,8 @@ def untouched(session: SmallSession):
     """Whatever happens inside, the session's model must be as before."""
 
     def state():
-        model = session.unet
-        modules = [(n, id(m), m.training, len(m._forward_hooks), sorted(m.__dict__)) for n, m in model.named_modules()]
+        model = torch.nn.ModuleList([session.unet, session.words])
+        modules = [(n, id(m), m.training, len(m._forward_hooks), sorted(m.__dict__)) for n, m in model.named_modules() if n]
         parameters = [(n, id(p), p.requires_grad, p.grad is None) for n, p in model.named_parameters()]
         return modules, parameters, [p.detach().clone() for p in model.parameters()], torch.get_rng_state()
 

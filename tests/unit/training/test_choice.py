@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from facechain_ext.lora.adapters import DOWN, UP
 from facechain_ext.lora.average import mean_of
 from facechain_ext.training.choice import Candidates, Choice, Look, choose, look, ranked, variety, why_stop
 
@@ -15,12 +16,11 @@ def state(seed, rank=4, inputs=24, outputs=16):
     draw = torch.Generator().manual_seed(seed)
     linear = (torch.randn(rank, inputs, generator=draw), torch.randn(outputs, rank, generator=draw))
     conv = (torch.randn(rank, 6, 3, 3, generator=draw), torch.randn(8, rank, 1, 1, generator=draw))
-    return {"linear": linear, "conv": conv}
+    return {name: {DOWN: down, UP: up} for name, (down, up) in (("linear", linear), ("conv", conv))}
 
 
-def product(pair):
-    down, up = pair
-    return up.flatten(1) @ down.flatten(1)
+def product(tensors):
+    return tensors[UP].flatten(1) @ tensors[DOWN].flatten(1)
 
 
 def looks(*scores, variety=0.5):
@@ -35,7 +35,7 @@ def test_the_mean_is_that_of_the_products_as_near_as_the_rank_allows():
         u, s, v = torch.linalg.svd(wanted, full_matrices=False)
         nearest = (u[:, :4] * s[:4]) @ v[:4]
         assert torch.allclose(product(found[path]), nearest, atol=1e-4)
-        assert [t.shape for t in found[path]] == [t.shape for t in several[0][path]]
+        assert {k: t.shape for k, t in found[path].items()} == {k: t.shape for k, t in several[0][path].items()}
 
 
 def test_the_mean_of_one_is_itself_and_small_layers_are_exact():
@@ -46,12 +46,12 @@ def test_the_mean_of_one_is_itself_and_small_layers_are_exact():
     wanted = (product(narrow[0]["linear"]) + product(narrow[1]["linear"])) / 2
     found = mean_of(narrow)["linear"]
     assert torch.allclose(product(found), wanted, atol=1e-4)
-    assert found[0].shape == (8, 5)
+    assert found[DOWN].shape == (8, 5)
 
 
 def test_a_mean_of_factors_would_be_wrong():
     a, b = state(1)["linear"], state(2)["linear"]
-    wrong = ((a[1] + b[1]) / 2) @ ((a[0] + b[0]) / 2)
+    wrong = ((a[UP] + b[UP]) / 2) @ ((a[DOWN] + b[DOWN]) / 2)
     assert not torch.allclose(wrong, (product(a) + product(b)) / 2, atol=0.5)
 
 
@@ -102,7 +102,7 @@ def test_only_the_best_stay_on_disk(tmp_path):
         candidates.add(state(entry.step), seen)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00200.safetensors", "step-00500.safetensors", "step-00600.safetensors"]
     back = candidates.read(500)
-    assert all(torch.equal(x, y) for p in back for x, y in zip(back[p], state(500)[p], strict=True))
+    assert all(torch.equal(t, state(500)[name][key]) for name in back for key, t in back[name].items())
     assert candidates.read(100) is None
     assert [v.step for v in ranked(seen)][:3] == [500, 200, 600]
 
@@ -115,9 +115,9 @@ def test_what_scores_best_is_kept_and_the_last_step_in_doubt(tmp_path):
     last = (300, state(300))
     kept, choice = choose(last, seen, candidates, lambda s: 0.505 if s is not last[1] else 0.5)
     assert (choice.kept, kept) == ("the last step", last[1])
-    kept, choice = choose(last, seen, candidates, lambda s: 0.6 if torch.equal(s["linear"][0], state(100)["linear"][0]) else 0.5)
+    kept, choice = choose(last, seen, candidates, lambda s: 0.6 if torch.equal(s["linear"][DOWN], state(100)["linear"][DOWN]) else 0.5)
     assert choice.kept == "step 100"
-    assert torch.equal(kept["linear"][0], state(100)["linear"][0])
+    assert torch.equal(kept["linear"][DOWN], state(100)["linear"][DOWN])
     assert choice.reason.startswith("On new seeds step 100 gave a likeness of 0.60; ")
     scores = iter([0.1, 0.2, 0.9])
     kept, choice = choose(last, seen, candidates, lambda _: next(scores))

@@ -67,7 +67,7 @@ def test_what_does_not_touch_learning_may_change(dataset):
 def state(scaler):
     pair = (torch.randn(2, 8), torch.randn(6, 2))
     moments = [{"step": torch.tensor(3.0), "exp_avg": torch.randn(t.shape)} for t in pair]
-    return TrainState(3, {"a.b.0": pair}, OptimizerState(moments), (LossPoint(1, 0.5, 1e-3),), 2.5, scaler)
+    return TrainState(3, {"lora_unet_a": {"lora_down.weight": pair[0], "lora_up.weight": pair[1]}}, OptimizerState(moments), (LossPoint(1, 0.5, 1e-3),), 2.5, scaler)
 
 
 def test_the_gradient_scalers_state_is_kept_and_older_files_have_none(tmp_path):
@@ -84,7 +84,7 @@ def test_the_gradient_scalers_state_is_kept_and_older_files_have_none(tmp_path):
 def test_another_version_is_said(tmp_path):
     save_state(tmp_path / "s.safetensors", state({}), {})
     data = (tmp_path / "s.safetensors").read_bytes()
-    (tmp_path / "s.safetensors").write_bytes(data.replace(b'\\"schema\\": 1', b'\\"schema\\": 7'))
+    (tmp_path / "s.safetensors").write_bytes(data.replace(b'\\"schema\\": 2', b'\\"schema\\": 7'))
     with pytest.raises(FileFormatError, match="another version"):
         load_state(tmp_path / "s.safetensors")
 

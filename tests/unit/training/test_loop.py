@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import Cancelled, HostError, StorageError, TrainingError, UserInputError
 from facechain_ext.hosts.standalone.host import StandaloneSession
+from facechain_ext.lora.adapters import flat
 from facechain_ext.progress import CancelToken, Stage, silent
 from facechain_ext.training import loop
 from facechain_ext.training.checkpoints import load_state
@@ -38,7 +39,7 @@ def run(host, dataset, folder, config=CONFIG, *, resume=False, sink=silent, toke
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x, y) for key in a.adapter for x, y in zip(a.adapter[key], b.adapter[key], strict=True))
+    return all(torch.equal(x, y) for x, y in zip(flat(a.adapter).values(), flat(b.adapter).values(), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_an_error_in_any_step_leaves_the_host_as_before(host, whole, dataset, tm
 
 
 def near(a, b) -> bool:
-    return all(torch.allclose(x, y, atol=1e-5) for key in a.adapter for x, y in zip(a.adapter[key], b.adapter[key], strict=True))
+    return all(torch.allclose(x, y, atol=1e-5) for x, y in zip(flat(a.adapter).values(), flat(b.adapter).values(), strict=True))
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["gpu", "cpu"])
@@ -230,7 +231,7 @@ def test_a_loss_that_stays_no_number_ends_the_run_with_advice(host, whole, datas
 def test_passes_of_one_step_learn_as_one_batch(host, whole, dataset, tmp_path):
     outcome = run(host, dataset, tmp_path, replace(CONFIG, batch=1, accumulation=2))
     # Adam divides by the size of gradients: where they are next to nothing, rounding alone decides.
-    pairs = [pair for key in outcome.adapter for pair in zip(outcome.adapter[key], whole[0].adapter[key], strict=True)]
+    pairs = list(zip(flat(outcome.adapter).values(), flat(whole[0].adapter).values(), strict=True))
     assert statistics.median(float((a - b).norm() / b.norm()) for a, b in pairs) < 1e-3
     assert [p.loss for p in outcome.curve] == pytest.approx([p.loss for p in whole[0].curve], rel=1e-4)
 
@@ -276,7 +277,7 @@ def test_previews_are_shown_scored_and_do_not_disturb_learning(host, whole, data
 def test_gradient_checkpointing_gives_the_same_lora(host, whole, dataset, tmp_path):
     with host.open_session(gradient_checkpointing=True) as session:
         outcome = train(session, dataset, CONFIG, tmp_path, Watch(silent, CancelToken(), lambda _: None))
-    close = [torch.allclose(x, y, atol=1e-5) for k in outcome.adapter for x, y in zip(outcome.adapter[k], whole[0].adapter[k], strict=True)]
+    close = [torch.allclose(x, y, atol=1e-5) for x, y in zip(flat(outcome.adapter).values(), flat(whole[0].adapter).values(), strict=True)]
     assert all(close)
     assert snapshot(host) == whole[1]
 
@@ -300,14 +301,20 @@ def test_the_lora_kept_is_the_one_that_is_most_alike(host, whole, dataset, tmp_p
     assert outcome.choice.kept == "the last step"
     assert same(outcome, whole[0])
     shown.clear()
-    outcome = run(host, dataset, tmp_path, config, score=lambda image: [0.6, 0.3, 0.2, 0.3, 0.7, 0.4, 0.7][len(shown) - 1] if shown.append(1) is None else 0)
+    outcome = run(
+        host,
+        dataset,
+        tmp_path,
+        config,
+        score=lambda image: [0.6, 0.3, 0.2, 0.3, 0.7, 0.4, 0.7][len(shown) - 1] if shown.append(1) is None else 0,
+    )
     early = run(host, dataset, tmp_path / "early", replace(CONFIG, steps=2))
     assert outcome.choice.kept == "step 2"
     assert outcome.likeness == 0.7
     assert "0.70" in outcome.choice.reason
     assert [c.name for c in outcome.choice.contenders] == ["the last step", "step 2", "the mean of steps 2, 4 and 6"]
     assert not same(outcome, whole[0])
-    assert {k: v[0].shape for k, v in outcome.adapter.items()} == {k: v[0].shape for k, v in early.adapter.items()}
+    assert {k: v.shape for k, v in flat(outcome.adapter).items()} == {k: v.shape for k, v in flat(early.adapter).items()}
     assert not (tmp_path / "candidates").exists()
 
 
@@ -341,12 +348,30 @@ def idle(host, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_every_optimizer_learns_and_resumes_bit_for_bit(host, whole, idle, dataset, tmp_path, kind):
-    config = replace(CONFIG, optimizer=kind, learning_rate=OTHERS[kind], steps=60, batch=4, warmup=2, save_every=6, previews=1, preview_every=30, keep="last")
+    config = replace(
+        CONFIG,
+        optimizer=kind,
+        learning_rate=OTHERS[kind],
+        steps=60,
+        batch=4,
+        warmup=2,
+        save_every=6,
+        previews=1,
+        preview_every=30,
+        keep="last",
+    )
     uninterrupted = run(host, dataset, tmp_path / "whole", config)
     losses = [p.loss for p in uninterrupted.curve]
     assert sum(losses[-8:]) < 0.95 * sum(idle[-8:])
     token = CancelToken()
-    run(host, dataset, tmp_path / "part", config, sink=lambda e: token.stop() if e.stage is Stage.TRAIN and e.step == 13 else None, token=token)
+    run(
+        host,
+        dataset,
+        tmp_path / "part",
+        config,
+        sink=lambda e: token.stop() if e.stage is Stage.TRAIN and e.step == 13 else None,
+        token=token,
+    )
     rest = run(host, dataset, tmp_path / "part", config, resume=True)
     assert [p.loss for p in rest.curve] == losses
     assert same(rest, uninterrupted)
@@ -366,6 +391,8 @@ def test_an_optimizer_that_is_not_installed_is_said(host, whole, dataset, tmp_pa
     assert snapshot(host) == whole[1]
 
 
-@pytest.mark.parametrize("changed", [{"noise_offset": 0.1}, {"debiased": True}, {"gradient_clip": 0.01}, {"schedule": "constant"}, {"schedule": "linear"}])
+@pytest.mark.parametrize(
+    "changed", [{"noise_offset": 0.1}, {"debiased": True}, {"gradient_clip": 0.01}, {"schedule": "constant"}, {"schedule": "linear"}]
+)
 def test_settings_of_the_objective_have_their_effect(host, whole, dataset, tmp_path, changed):
     assert not same(run(host, dataset, tmp_path, replace(CONFIG, **changed)), whole[0])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import Cancelled, TrainingError
+from facechain_ext.lora.adapters import UP, flat
 from facechain_ext.ports import Prediction
 from facechain_ext.progress import CancelToken, Stage, silent
 from facechain_ext.training.checkpoints import load_state
@@ -34,7 +35,7 @@ def run(session, folder, config=CONFIG, *, resume=False, sink=silent, token=None
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x, y) for key in a.adapter for x, y in zip(a.adapter[key], b.adapter[key], strict=True))
+    return all(torch.equal(x, y) for x, y in zip(flat(a.adapter).values(), flat(b.adapter).values(), strict=True))
 
 
 def at(step, act):
@@ -89,6 +90,9 @@ def test_each_setting_that_matters_changes_what_is_learned(whole, tmp_path):
         "batch": 3,
         "alpha": 3.0,
         "seed": 5,
+        "kind": "rslora",
+        "ema": 0.5,
+        "text_encoder_rate": 1e-3,
     }
     for name, value in changes.items():
         assert not same(run(SmallSession(prediction), tmp_path / name, replace(CONFIG, **{name: value})), wanted), name
@@ -165,8 +169,8 @@ def test_it_is_the_training_one_would_write_by_hand(prediction, tmp_path):
     config = replace(CONFIG, steps=10, caption_dropout=0.3)
     found = run(SmallSession(prediction), tmp_path, config).adapter
     wanted = by_hand(SmallSession(prediction), config)
-    for name, pair in found.items():
-        for ours, theirs in zip(pair, wanted[name], strict=True):
+    for name, tensors in found.items():
+        for ours, theirs in zip(tensors.values(), wanted[name.removeprefix("lora_unet_")], strict=True):
             assert float(theirs.abs().max()) > 1e-2
             assert torch.allclose(ours, theirs, rtol=0, atol=1e-5), (name, float((ours - theirs).abs().max()))
 
@@ -248,8 +252,8 @@ class Loud(SmallSession):
 def test_half_precision_learns_and_resumes_bit_for_bit(tmp_path):
     config = replace(CONFIG, steps=24, learning_rate=5e-3, save_every=7)
     whole = run(Loud(), tmp_path / "whole", config)
-    assert all(p.dtype is torch.float32 for pair in whole.adapter.values() for p in pair)
-    assert max(float(up.abs().max()) for _, up in whole.adapter.values()) > 1e-3
+    assert all(p.dtype is torch.float32 for p in flat(whole.adapter).values())
+    assert max(float(tensors[UP].abs().max()) for tensors in whole.adapter.values()) > 1e-3
     token = CancelToken()
     run(Loud(), tmp_path / "part", config, token=token, sink=at(17, token.stop))
     moments = load_state(tmp_path / "part" / STATE_FILE)[0].optimizer.tensors

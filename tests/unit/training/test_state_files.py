@@ -14,9 +14,15 @@ MARKS = {"photos": "a", "checkpoint": "b", "settings": "{}"}
 
 @pytest.fixture
 def state():
-    adapter = {"down.0.proj": (torch.randn(2, 8), torch.randn(6, 2))}
+    adapter = {"lora_unet_down_0_proj": {"lora_down.weight": torch.randn(2, 8), "lora_up.weight": torch.randn(6, 2)}}
     moments = [{"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 8)}, {"step": torch.tensor(3.0), "exp_avg": torch.randn(6, 2)}]
-    return TrainState(3, adapter, OptimizerState(moments, [{"k": 1}, {"k": 2}], {"d": 0.5}), (LossPoint(1, 0.5, 1e-3), LossPoint(2, 0.4, 1e-3, 0.3)), 12.5)
+    return TrainState(
+        3,
+        adapter,
+        OptimizerState(moments, [{"k": 1}, {"k": 2}], [{"d": 0.5}, {}]),
+        (LossPoint(1, 0.5, 1e-3), LossPoint(2, 0.4, 1e-3, 0.3)),
+        12.5,
+    )
 
 
 def test_round_trip(state, tmp_path):
@@ -24,8 +30,9 @@ def test_round_trip(state, tmp_path):
     back, marks = load_state(tmp_path / "s.safetensors")
     assert marks == MARKS
     assert (back.step, back.seconds, back.curve) == (3, 12.5, state.curve)
-    assert all(torch.equal(x, y) for x, y in zip(back.adapter["down.0.proj"], state.adapter["down.0.proj"], strict=True))
-    assert (back.optimizer.numbers, back.optimizer.group) == ([{"k": 1}, {"k": 2}], {"d": 0.5})
+    assert all(torch.equal(t, back.adapter[name][key]) for name, tensors in state.adapter.items() for key, t in tensors.items())
+    assert back.average == {}
+    assert (back.optimizer.numbers, back.optimizer.groups) == ([{"k": 1}, {"k": 2}], [{"d": 0.5}, {}])
     assert all(torch.equal(a[k], b[k]) for a, b in zip(back.optimizer.tensors, state.optimizer.tensors, strict=True) for k in a)
 
 
