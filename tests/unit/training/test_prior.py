@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import Cancelled, TrainingError
+from facechain_ext.lora.adapters import flat
 from facechain_ext.lora.network import inject
 from facechain_ext.progress import CancelToken, Stage, silent
 from facechain_ext.training import prior
@@ -36,7 +37,7 @@ def pictures(folder):
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x, y) for key in a.adapter for x, y in zip(a.adapter[key], b.adapter[key], strict=True))
+    return all(torch.equal(x, y) for x, y in zip(flat(a.adapter).values(), flat(b.adapter).values(), strict=True))
 
 
 class Counting(SmallSession):
@@ -97,7 +98,7 @@ def test_the_class_is_learned_beside_the_person(tmp_path):
         noise, when = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(3)), torch.arange(64)
         noisy = add_noise(mean.expand(64, -1, -1, -1), noise, when, session.alphas_cumprod)
         words = session.encode_prompts(["photo of person"] * 64, [(64, 64)] * 64).context
-        with inject(session.unet, targets=list(session.lora_targets()), rank=4, alpha=4, seed=1) as adapter, torch.no_grad():
+        with inject(session.unet, targets=session.lora_targets(), rank=4, alpha=4, seed=1) as adapter, torch.no_grad():
             adapter.load_state(outcome.adapter)
             return float((session.unet(noisy, when, words) - noise).square().mean())
 
