@@ -27,6 +27,11 @@ def prepare(
     subject: Annotated[str | None, typer.Option(help="Class word: person, man, woman, boy, girl.")] = None,
     framing: Annotated[str | None, typer.Option(help=f"How much of the person a crop shows: {', '.join(FRAMINGS)}.")] = None,
     background: Annotated[str | None, typer.Option(help="Behind the person: keep, blur or white.")] = None,
+    face: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE=NUMBER", help="Use this photo, with this one of its faces, whatever its verdict; can be repeated.", show_default=False),
+    ] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Do not use this photo; can be repeated.", show_default=False)] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with any prepare settings; options given here win.")] = None,
     keep: Annotated[
         bool, typer.Option("--keep-photos", help="Keep the photos themselves too, to prepare them again; otherwise only the crops stay.")
@@ -42,7 +47,7 @@ def prepare(
     chosen["crop_scale"] = _crop_scale(framing)
     from_file = read_config(config) if config else {}
     values = studio.checkpoint(base).prepare.to_dict() | from_file | {k: v for k, v in chosen.items() if v is not None}
-    request = PrepareRequest(person, tuple(photos or ()), PrepareConfig.from_dict(values))
+    request = PrepareRequest(person, tuple(photos or ()), PrepareConfig.from_dict(values), _chosen(face or [], leave_out or []))
     with interruptible(output, keeps=False) as token:
         try:
             with output.live() as live:
@@ -69,12 +74,32 @@ def _crop_scale(framing: str | None) -> float | None:
     return found
 
 
+def _chosen(faces: list[str], left_out: list[str]) -> dict[str, int | None]:
+    """What ``--face`` and ``--leave-out`` say, faces counted from 0.
+
+    Raises:
+        ConfigError: when one is not written as it must be.
+    """
+    chosen: dict[str, int | None] = dict.fromkeys(left_out)
+    for said in faces:
+        file, _, number = said.rpartition("=")
+        if not file or not number.isdecimal() or int(number) < 1:
+            raise ConfigError([f"'--face' must be the photo's name and the number of the face, as in 'party.jpg=2', not '{said}'."])
+        if file in chosen:
+            raise ConfigError([f"'{file}' is named twice by '--face' or '--leave-out'. Say once what to do with it."])
+        chosen[file] = int(number) - 1
+    return chosen
+
+
 def show(output: Output, result: Preparation) -> None:
-    """A line for each photo, then advice."""
+    """A line for each photo and one for the faces to choose from, then advice."""
     for verdict in result.verdicts:
         mark = "ok      " if verdict.accepted else "rejected"
         score = f"{verdict.quality:4.2f}" if verdict.accepted else "    "
-        output.say(f"  {mark} {score}  {verdict.file}  {' '.join(verdict.sentences)}".rstrip())
+        output.say(f"  {mark} {score}  {verdict.file}  {' '.join(dict.fromkeys(verdict.sentences))}".rstrip())
+        if len(verdict.faces) > 1:
+            faces = (f"{i} {seen.place}{' (taken)' if seen.taken else ''}" for i, seen in enumerate(verdict.faces, start=1))
+            output.say(f"                   faces: {', '.join(faces)}; choose with --face '{verdict.file}=NUMBER'")
     used = sum(v.accepted for v in result.verdicts)
     output.say(f"{used} of {len(result.verdicts)} photos can be used.")
     for sentence in result.advice:
@@ -90,6 +115,9 @@ def report(person: str, result: Preparation) -> dict[str, object]:
             "reasons": [r.value for r in v.reasons],
             "sentences": list(v.sentences),
             "quality": round(v.quality, 4),
+            "similarity": None if v.similarity is None else round(v.similarity, 4),
+            "faces": [{"number": i, "place": f.place, "box": [round(c, 4) for c in f.box], "taken": f.taken} for i, f in enumerate(v.faces, start=1)],
+            "caption": v.caption,
         }
         for v in result.verdicts
     ]

@@ -87,7 +87,7 @@ def advice(seen: Sequence[Shown]) -> list[str]:
     count = len(seen)
     if not count:
         return ["No photo can be used. Add photos that show the face large, sharp and uncovered."]
-    said = [f"{count} photo{'s' if count > 1 else ''} will be used."]
+    said = []
     if count == 1:
         said.append(
             "One photo is enough to go on, but the portraits will keep its pose, light and expression: "
@@ -95,7 +95,11 @@ def advice(seen: Sequence[Shown]) -> list[str]:
         )
     elif count < ENOUGH:
         more = f"{ENOUGH - count} to {PLENTY - count} more would help"
-        said.append(f"That is enough to go on, but the likeness will be limited: {more}.")
+        said.append(f"{count} photos are enough to go on, but the likeness will be limited: {more}.")
+    elif count <= PLENTY:
+        said.append(f"{count} photos are enough for a likeness that holds from other sides too.")
+    else:
+        said.append(f"{count} photos are plenty: more of the same would change little.")
     return [*said, *_sides(seen), *_surroundings(seen), *_colours(seen)]
 
 

@@ -53,7 +53,7 @@ def prepare_person(
     """Prepare ``request.sources``, files or folders, or else the photos kept of the person; on any error the earlier dataset stays.
 
     Raises:
-        UserInputError: for a bad name, no photos at all, or ``NoUsablePhoto``.
+        UserInputError: for a bad name, no photos at all, a choice that is not there, or ``NoUsablePhoto``.
     """
     folder = workspace.person(request.person)
     card = read_card(folder)
@@ -63,8 +63,9 @@ def prepare_person(
     tags = _tagger(request.config, captioner, cancel)
     with _unpacked(given, workspace) as (sources, problems):
         draft = look(sources, folder.name, analyzer, request.config, on_progress=on_progress, cancel=cancel, problems=problems)
-        result = judge(draft, analyzer, None, tags)
-        drafts.keep(draft)
+        decisions = _chosen(request, draft)
+        result = judge(draft, analyzer, decisions, tags)
+        drafts.keep(draft, decisions)
         if result.dataset is None:
             raise NoUsablePhoto(result)
         cancel.raise_if_cancelled()
@@ -88,11 +89,7 @@ def decide_person(
     """
     folder = workspace.person(name)
     draft = drafts.of(folder.name)
-    for index in {*decisions.faces, *decisions.captions}:
-        faces = len(draft.seen[index].candidates) if 0 <= index < len(draft.seen) else 0
-        wanted = decisions.faces.get(index)
-        if faces == 0 or (wanted is not None and not 0 <= wanted < faces):
-            raise UserInputError(f"Photo {index + 1} of the last check has {faces} faces to choose from. Look at its verdict again.")
+    _check(draft, decisions)
     result = judge(draft, analyzer, decisions, _tagger(draft.config, captioner, CancelToken()))
     if result.dataset is None:
         raise NoUsablePhoto(result)
@@ -101,6 +98,36 @@ def decide_person(
     if not folder.card.exists():
         write_card(folder, read_card(folder) | {"trigger": draft.config.trigger, "subject": draft.config.subject})
     return result
+
+
+def _chosen(request: PrepareRequest, draft: Draft) -> Decisions:
+    """The request's choices by the photos' places.
+
+    Raises:
+        UserInputError: for a photo or face that is not there.
+    """
+    faces: dict[int, int | None] = {}
+    for name, face in request.chosen.items():
+        places = [i for i, seen in enumerate(draft.seen) if seen.file == name]
+        if not places:
+            raise UserInputError(f"There is no photo '{name}' among those given. Write its name as the verdicts do.")
+        # A photo that cannot be used is left out already.
+        faces |= {i: face for i in places if face is not None or draft.seen[i].candidates}
+    _check(draft, Decisions(faces))
+    return Decisions(faces)
+
+
+def _check(draft: Draft, decisions: Decisions) -> None:
+    """See that there is what ``decisions`` names.
+
+    Raises:
+        UserInputError: for a photo or face that is not there.
+    """
+    for index in {*decisions.faces, *decisions.captions}:
+        faces = len(draft.seen[index].candidates) if 0 <= index < len(draft.seen) else 0
+        wanted = decisions.faces.get(index)
+        if faces == 0 or (wanted is not None and not 0 <= wanted < faces):
+            raise UserInputError(f"Photo {index + 1} has no such face; faces to choose from: {faces}. Look at its verdict again.")
 
 
 def _store(folder: PersonFolder, dataset: Dataset, verdicts: Sequence[PhotoVerdict]) -> None:

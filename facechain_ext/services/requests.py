@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,8 @@ class PrepareRequest:
     sources: tuple[Path, ...] = ()
     """Empty: the photos kept of the person."""
     config: PrepareConfig = field(default_factory=PrepareConfig)
+    chosen: Mapping[str, int | None] = field(default_factory=dict)
+    """A photo's file name -> the face that is the person's, from 0, whatever the rules say; None leaves the photo out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,22 @@ def test_prepare_takes_a_folder_and_judges_each_photo(empty, tmp_path: Path, pho
     assert all(len(p["sentences"]) == len(p["reasons"]) for p in value["photos"])
 
 
+def test_a_face_is_chosen_and_a_photo_left_out(empty, tmp_path: Path, photos) -> None:
+    couple = Image.new("L", (230, 112), 90)
+    couple.paste(Image.open(photos[0]), (0, 0))
+    couple.paste(Image.open(photos[0].parents[1] / "s20" / "1.pgm"), (130, 0))
+    couple.save(tmp_path / "a=b.png")
+    words = ("prepare", tmp_path / "a=b.png", *photos[1:4], "--person", "Zoë")
+    by_rules = empty.good(*words, "--json").json["photos"][0]
+    assert [(f["number"], f["place"], f["taken"]) for f in sorted(by_rules["faces"], key=lambda f: f["box"][0])][0][1:] == ("on the left", True)
+    other = next(f["number"] for f in by_rules["faces"] if not f["taken"])
+    chosen = empty.good(*words, "--face", f"a=b.png={other}", "--leave-out", photos[1].name, "--json").json["photos"]
+    assert [p["reasons"][0] for p in chosen[:2]] == ["chosen", "left-out"]
+    assert [f["number"] for f in chosen[0]["faces"] if f["taken"]] == [other]
+    for wrong in (["--face", "a=b.png=9"], ["--face", "nobody.png=1"], ["--face", "a=b.png"], ["--leave-out", "nobody.png"]):
+        assert empty(*words, *wrong).code == 2
+
+
 def test_the_framing_decides_how_much_is_shown(empty, tmp_path: Path, photos) -> None:
     # A face with room around it; ORL alone is framed too tightly to choose.
     room = Image.new("L", (600, 600), 90)

@@ -27,11 +27,12 @@ def varied(count: int) -> list[Shown]:
 
 def test_none_one_few_and_enough() -> None:
     assert advice([]) == ["No photo can be used. Add photos that show the face large, sharp and uncovered."]
-    assert advice([shown()])[0] == "1 photo will be used."
-    assert "enough to go on" in advice([shown()])[1]
-    assert "4 to 14 more" in advice([shown()])[1]
-    assert "1 to 11 more would help" in advice(varied(4))[1]
-    assert advice(varied(12)) == ["12 photos will be used."]
+    assert "enough to go on, but" in advice([shown()])[0]
+    assert "4 to 14 more" in advice([shown()])[0]
+    assert "4 photos are enough to go on" in advice(varied(4))[0]
+    assert "1 to 11 more would help" in advice(varied(4))[0]
+    assert advice(varied(12)) == ["12 photos are enough for a likeness that holds from other sides too."]
+    assert "16 photos are plenty" in advice(varied(16))[0]
 
 
 @pytest.mark.parametrize(

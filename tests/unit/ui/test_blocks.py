@@ -43,6 +43,18 @@ def test_verdicts_count_and_escape(photo):
     assert html.count("data:image/jpeg;base64,anBlZw==") == 1
 
 
+def test_duplicates_are_no_fault_and_a_whole_disk_is_not_drawn():
+    again = PhotoVerdict("c.png", False, (Reason.NEAR_DUPLICATE,), ("Nearly the same.",), 0.9)
+    dim = PhotoVerdict("d.png", False, (Reason.TOO_DARK,), ("Too dark.",), 0.4)
+    html = verdicts.gallery(Preparation((again, BAD, GOOD, dim), None))
+    assert [html.index(f"{name}<") for name in ("a.png", "d.png", "&lt;b&gt;.jpg", "c.png")] == sorted(html.index(f"{name}<") for name in ("a.png", "d.png", "&lt;b&gt;.jpg", "c.png"))
+    assert html.count('<span class="fc-badge">duplicate</span>') == 1
+    assert html.count("<small>quality") == 2  # of the accepted one and of the dim one
+    many = verdicts.gallery(Preparation((GOOD, *[PhotoVerdict(f"{i}.png", False, (Reason.TOO_MANY,), ("Too many.",)) for i in range(9999)]), None))
+    assert many.count("<figure") == verdicts.MOST_CARDS
+    assert "9800 more photos are not shown" in many
+
+
 def test_pictures_that_cannot_be_shown_are_none(tmp_path, photo):
     broken = tmp_path / "b.jpg"
     broken.write_text("text")
