@@ -240,7 +240,9 @@ class PortraitConfig(Settings):
     """How portraits are generated."""
 
     count: int = field(default=4, metadata=limits(1, 100))
-    """Portraits to generate; all are kept and ranked."""
+    """Candidates to generate; all are scored and ranked."""
+    keep: int | None = field(default=None, metadata=limits(1, 100))
+    """How many of them to keep, the best ones; None keeps all."""
     steps: int = field(default=25, metadata=limits(1, 200))
     """Sampling steps."""
     cfg: float = field(default=6.0, metadata=limits(1, 30))
@@ -261,6 +263,13 @@ class PortraitConfig(Settings):
     """Portraits sampled together."""
     min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
     """Portraits below are flagged, never dropped."""
+    face_pass: str = field(default="auto", metadata=choices("auto", "off", "always"))
+    """Sample faces again at the checkpoint's own size with the face LoRA and blend them in: small ones (auto), none, or all. The original
+    stays where that made it less alike."""
+    face_pass_below: float = field(default=0.3, metadata=limits(0, 1))
+    """What auto calls small: a face whose side is less than this share of the checkpoint's own px."""
+    face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
+    """How much of a face is sampled anew; more gives more likeness and less of its expression."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +286,10 @@ class PanelConfig(Settings):
     """Pictures below come last."""
     rank: bool = True
     """Put the most alike first."""
+    face_pass: str = field(default="auto", metadata=choices("auto", "off", "always"))
+    """As for portraits."""
+    face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
+    """Likewise."""
 
     @classmethod
     def from_values(cls, values: Sequence[Any]) -> PanelConfig:

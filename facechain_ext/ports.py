@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from facechain_ext.blend import Part, Region, Schedule
+from facechain_ext.errors import UserInputError
 from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.types import Embedding, Face, Image
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, silent
@@ -144,6 +145,26 @@ class SamplingRequest:
     loras: tuple[LoraWeight, ...] = field(default=())
     regions: tuple[RegionPrompt, ...] = field(default=())
     """A LoRA whose ``region`` is the same acts on that region's words; the negative prompt is shared."""
+    start: tuple[Image, ...] = field(default=(), compare=False)
+    """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
+    strength: float = 1.0
+    """How much of a picture to start from is noised away and sampled anew, above 0 to 1; also the share of the steps that is run."""
+
+    def check_start(self) -> None:
+        """Refuse what no host can start from.
+
+        Raises:
+            UserInputError: see ``ImageGenerator.generate``.
+        """
+        if not self.start:
+            return
+        shape = (self.height, self.width, 3)
+        if len(self.start) != len(self.seeds) or any(image.shape != shape for image in self.start):
+            raise UserInputError(
+                f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed."
+            )
+        if not 0 < self.strength <= 1:
+            raise UserInputError(f"The strength must be above 0 and at most 1, not {self.strength:g}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,7 +312,11 @@ class ImageGenerator(Protocol):
         ...
 
     def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
-        """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only."""
+        """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only.
+
+        Raises:
+            UserInputError: when there are pictures to start from, but not one of the right size for each seed.
+        """
         ...
 
 

@@ -75,7 +75,9 @@ class PortraitsBody(BaseModel, extra="forbid"):
     style: str | None = Field(None, description="An id from GET /styles; null is a plain portrait.")
     prompt: str = Field("", description="Your own words, added to style and person.")
     negative: str = ""
-    exact_prompt: str | None = Field(None, description="The whole prompt, in place of the composed one; {person} stands for the person's words.")
+    exact_prompt: str | None = Field(
+        None, description="The whole prompt, in place of the composed one; {person} stands for the person's words."
+    )
     exact_negative: str | None = Field(None, description="The whole negative prompt, likewise.")
     with_lora: bool = Field(True, description="False leaves the face LoRA out.")
     settings: dict[str, Any] = Field({}, description=overridden(PortraitConfig))
@@ -200,7 +202,9 @@ class PrepareResult(BaseModel):
     accepted: int
     photos: list[VerdictView]
     advice: list[str]
-    suggestion: SuggestionView | None = Field(None, description="Null where the face models do not tell age and gender, as the shipped ones.")
+    suggestion: SuggestionView | None = Field(
+        None, description="Null where the face models do not tell age and gender, as the shipped ones."
+    )
 
 
 class TrainOutcome(BaseModel):
@@ -227,6 +231,10 @@ class PortraitView(BaseModel):
     faces: int
     rank: int
     flagged: bool
+    faults: list[str] = Field([], description="Sentences: why it is flagged.")
+    sharpness: float | None = Field(None, description="Of the face, 0 blurred .. 1 crisp.")
+    style_score: float | None = Field(None, description="0 a plain photo .. 1 all style; null where that cannot be measured.")
+    face_pass: list[str] = Field([], description="Likeness before and after of each face that was sampled again.")
     infotext: str
 
 
@@ -234,6 +242,8 @@ class PortraitsResult(BaseModel):
     """The outcome of POST /portraits, the most alike first."""
 
     portraits: list[PortraitView]
+    candidates: int = Field(0, description="How many were made.")
+    notes: list[str] = Field([], description="Sentences about the set: that none is what was wanted, how many were not kept.")
 
 
 class ImageView(BaseModel):

@@ -144,10 +144,16 @@ def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareRes
                     faces=p.faces,
                     rank=p.rank,
                     flagged=p.flagged,
+                    faults=list(p.faults),
+                    sharpness=_finite(p.sharpness),
+                    style_score=_finite(p.style_score),
+                    face_pass=list(p.face_pass),
                     infotext=p.infotext,
                 )
                 for p, image in zip(result.portraits, images, strict=True)
-            ]
+            ],
+            candidates=result.candidates,
+            notes=list(result.notes),
         )
     return None
 

@@ -13,7 +13,7 @@ from facechain_ext.cli.output import Output, duration
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.composing import ToldPrompt
-from facechain_ext.services.requests import PortraitRequest, RankedPortraits
+from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.styles.tokens import CHUNK
 
 
@@ -23,7 +23,8 @@ def generate(
     style: Annotated[str | None, typer.Option(help="A style from 'styles list'.")] = None,
     prompt: Annotated[str, typer.Option(help="Your own words, added to style and person; {person} marks the person's place.")] = "",
     negative: Annotated[str, typer.Option(help="What the portraits should not show.")] = "",
-    count: Annotated[int | None, typer.Option(help="Portraits to generate; all are kept, the most alike first.")] = None,
+    count: Annotated[int | None, typer.Option(help="Candidates to generate; all are scored, the most alike first.")] = None,
+    keep: Annotated[int | None, typer.Option(help="How many of them to keep, the best ones; all when not given.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first portrait; drawn when not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     cfg: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
@@ -31,6 +32,9 @@ def generate(
     face_weight: Annotated[float | None, typer.Option(help="Weight of the face LoRA, 0 to 2.")] = None,
     style_weight: Annotated[float | None, typer.Option(help="Weight of the style's LoRA, 0 to 2.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Sampler, with the WebUI's names.")] = None,
+    min_likeness: Annotated[float | None, typer.Option(help="Portraits below are flagged.")] = None,
+    face_pass: Annotated[str | None, typer.Option(help="Sample small faces again, larger: auto, off or always.")] = None,
+    face_pass_strength: Annotated[float | None, typer.Option(help="How much of a face is sampled anew, 0.05 to 1.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     exact_prompt: Annotated[str | None, typer.Option(help="The whole prompt, in place of the composed one.", show_default=False)] = None,
     exact_negative: Annotated[str | None, typer.Option(help="The whole negative prompt, likewise.", show_default=False)] = None,
@@ -42,6 +46,10 @@ def generate(
     studio = make_studio(output)
     given: dict[str, Any] = {
         "count": count,
+        "keep": keep,
+        "min_likeness": min_likeness,
+        "face_pass": face_pass,
+        "face_pass_strength": face_pass_strength,
         "seed": seed,
         "steps": steps,
         "cfg": cfg,
@@ -61,17 +69,28 @@ def generate(
     with interruptible(output, keeps=False) as token, output.live() as live:
         result = studio.portraits(request, live, token)
     for portrait in result.portraits:
-        likeness = f"{portrait.likeness:.3f}" if portrait.likeness is not None else "no face"
-        output.say(
-            f"  {portrait.rank:2d}  likeness {likeness}  seed {portrait.seed}  {portrait.file.name}{'  (flagged)' if portrait.flagged else ''}"
-        )
+        output.say(_line(portrait))
+    for note in result.notes:
+        output.messages.print(note, markup=False, soft_wrap=True)
     output.say(f"Contact sheet: {result.sheet}")
     output.result(report(result))
 
 
+def _line(portrait: Portrait) -> str:
+    scores = [f"likeness {portrait.likeness:.3f}" if portrait.likeness is not None else "no face"]
+    scores += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
+    scores += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
+    scores += [f"face pass {said}" for said in portrait.face_pass]
+    flag = f"  ({' '.join(portrait.faults)})" if portrait.flagged else ""
+    return f"  {portrait.rank:2d}  {'  '.join(scores)}  seed {portrait.seed}  {portrait.file.name}{flag}"
+
+
 def tell(output: Output, prompt: ToldPrompt) -> None:
     """Print the prompts and where each part of them comes from."""
-    sides = (("Prompt", prompt.used, prompt.chunks, prompt.composed.parts), ("Avoid", prompt.used_negative, prompt.negative_chunks, prompt.composed.negative_parts))
+    sides = (
+        ("Prompt", prompt.used, prompt.chunks, prompt.composed.parts),
+        ("Avoid", prompt.used_negative, prompt.negative_chunks, prompt.composed.negative_parts),
+    )
     for name, used, chunks, parts in sides:
         output.say(f"{name} ({' + '.join(map(str, chunks))} of {CHUNK} tokens): {used}")
         if used == "".join(p.text for p in parts):
@@ -108,8 +127,29 @@ def parse_size(text: str | None) -> dict[str, int]:
 
 def report(result: RankedPortraits) -> dict[str, object]:
     """The command's JSON."""
-    images = [{"file": str(p.file), "seed": p.seed, "likeness": p.likeness, "rank": p.rank, "flagged": p.flagged} for p in result.portraits]
-    return {"person": result.person, "images": images, "sheet": str(result.sheet), "report": str(result.report)}
+    images = [
+        {
+            "file": str(p.file),
+            "seed": p.seed,
+            "likeness": p.likeness,
+            "faces": p.faces,
+            "sharpness": p.sharpness,
+            "style_score": p.style_score,
+            "rank": p.rank,
+            "flagged": p.flagged,
+            "faults": list(p.faults),
+            "face_pass": list(p.face_pass),
+        }
+        for p in result.portraits
+    ]
+    return {
+        "person": result.person,
+        "candidates": result.candidates,
+        "images": images,
+        "notes": list(result.notes),
+        "sheet": str(result.sheet),
+        "report": str(result.report),
+    }
 
 
 def demo(

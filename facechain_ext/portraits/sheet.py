@@ -36,10 +36,13 @@ class Section:
     note: str = ""
 
 
-def contact_sheet(person: str, tiles: Sequence[Labelled], subtitle: str = "") -> PilImage.Image:
-    """One section: ``person``'s portraits, best first."""
+def contact_sheet(person: str, tiles: Sequence[Labelled], subtitle: str = "", note: str = "") -> PilImage.Image:
+    """One section: ``person``'s portraits, best first; ``note`` is a sentence about them all."""
     columns = min(max(2, len(tiles)), 4)
-    return draw_sheet(person, subtitle, [Section("Portraits, most alike first", tiles, columns)])
+    title = "Portraits, most alike first"
+    font = load_font(15)
+    room = WIDTH - 2 * MARGIN - load_font(19).getlength(title) - 2 * GAP
+    return draw_sheet(person, subtitle, [Section(title, tiles, columns, note=fitted(note, font, int(room)))])
 
 
 def draw_sheet(title: str, subtitle: str, sections: Sequence[Section]) -> PilImage.Image:

@@ -96,7 +96,15 @@ class Portrait:
     """1 is best."""
     infotext: str
     flagged: bool = False
-    """True when no single face was found or likeness is below the wanted minimum."""
+    """True when something is wrong with it: not one face, likeness below the wanted minimum, blurred."""
+    sharpness: float | None = None
+    """Of the largest face, 0 blurred .. 1 crisp."""
+    style_score: float | None = None
+    """0 a plain photo .. 1 all style; None where the style brings no way to measure it."""
+    faults: tuple[str, ...] = ()
+    """Sentences: why it is flagged."""
+    face_pass: tuple[str, ...] = ()
+    """Likeness before and after of each face that was sampled again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,11 @@ class RankedPortraits:
     sheet: Path
     report: Path
     portraits: tuple[Portrait, ...]
+    """Those that are kept."""
+    candidates: int = 0
+    """How many were made."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the set: that none is what was wanted, how many were not kept."""
 
 
 @dataclass(frozen=True, slots=True)

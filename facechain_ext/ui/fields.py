@@ -25,7 +25,10 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "max_photos": ("Photos used", "At most this many, the best ones."),
         "vary_framing": ("Vary the framing", "Some crops closer, some wider."),
         "buckets": ("Keep the photo's shape", "Tall and wide crops beside square ones."),
-        "captions": ("Captions", "Plain: only the trigger. Described: also what differs between the photos. Host: with the WebUI's own tagger."),
+        "captions": (
+            "Captions",
+            "Plain: only the trigger. Described: also what differs between the photos. Host: with the WebUI's own tagger.",
+        ),
         "background": ("Background", "Behind the person: keep it, blur it, or make it white."),
         "retouch": ("Retouch the skin a little", "Only where the face stays the same; off keeps every mole."),
         "keep_photos": ("Keep my photos", "Stores the photos themselves too, to check them again without an upload."),
@@ -68,7 +71,8 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "flip": ("Mirror at random", "Faces are not symmetric: leave it off unless photos are few."),
     },
     PortraitConfig: {
-        "count": ("Portraits", "How many to make."),
+        "count": ("Candidates", "How many portraits to make; each is scored."),
+        "keep": ("Keep the best", "How many of them to keep; empty keeps all."),
         "steps": ("Sampling steps", "More is finer and slower."),
         "cfg": ("Prompt strength (CFG)", "How closely to follow the words."),
         "width": ("Width", "px; empty takes the checkpoint's own."),
@@ -79,6 +83,9 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "sampler": ("Sampler", "How noise becomes a picture."),
         "batch": ("Made together", "Portraits sampled at once; more needs more memory."),
         "min_likeness": ("Wanted likeness", "Portraits below are marked, never dropped."),
+        "face_pass": ("Face pass", "Samples small faces again, larger, with the face LoRA. Auto: only small ones."),
+        "face_pass_strength": ("Face pass strength", "More gives more likeness and less of the expression."),
+        "face_pass_below": ("Small faces", "Share of the checkpoint's own size below which auto works on a face."),
     },
 }
 

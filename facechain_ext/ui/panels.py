@@ -122,7 +122,7 @@ def train_summary(result: TrainResult) -> str:
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*result.notes, *([result.reason] if result.reason else [])))
     return (
         f'<div class="fc-box fc-done" role="status"><h4>{escape(title)}</h4>{facts(pairs)}'
-        f'{f"<ul>{said}</ul>" if said else ""}'
+        f"{f'<ul>{said}</ul>' if said else ''}"
         f'<p class="fc-path">Saved in <code>{escape(str(result.lora.parent))}</code></p>'
         f"<p>Next: open <b>Portraits</b> and generate {escape(result.person)} in a style.</p></div>"
     )
@@ -134,12 +134,19 @@ def portrait_gallery(result: RankedPortraits, send_to: Mapping[str, str]) -> str
     Below each a button for every page of the host in ``send_to``; the host's script listens to them.
     """
     best = result.portraits[0].likeness if result.portraits else None
-    head = f"{counted(len(result.portraits), 'portrait')} of {result.person}, most alike first"
+    shown = counted(len(result.portraits), "portrait")
+    head = f"{shown} of {result.person}, most alike first"
+    if result.candidates > len(result.portraits):
+        head = f"The best {len(result.portraits)} of {result.candidates} candidates of {result.person}, most alike first"
+    none_good = bool(result.portraits) and all(p.flagged for p in result.portraits)
+    said = "".join(
+        f'<p class="{"fc-warn" if none_good and i == 0 else "fc-hint"}">{escape(note)}</p>' for i, note in enumerate(result.notes)
+    )
     below = f"Best {likeness_words(best)}." if result.portraits else ""
     cards = "".join(_portrait(p, send_to) for p in result.portraits)
     return (
         f'<div class="fc-gallery"><div class="fc-summary fc-good"><h4>{escape(head)}</h4>'
-        f'<p>{escape(below)} <a href="{escape(file_url(result.sheet))}" target="_blank" rel="noopener">Contact sheet</a></p></div>'
+        f'<p>{escape(below)} <a href="{escape(file_url(result.sheet))}" target="_blank" rel="noopener">Contact sheet</a></p>{said}</div>'
         f'<div class="fc-portraits">{cards}</div>'
         f'<p class="fc-path">Saved in <code>{escape(str(result.folder))}</code></p></div>'
     )
@@ -150,13 +157,13 @@ def _portrait(portrait: Portrait, send_to: Mapping[str, str]) -> str:
     said = likeness_words(portrait.likeness)
     image = f'<img src="{picture}" alt="rank {portrait.rank}, {said}">' if picture else '<div class="fc-nopicture">no preview</div>'
     width = round(100 * max(0.0, portrait.likeness or 0.0))
-    flag = f'<p class="fc-warn">{escape(_flag(portrait))}</p>' if portrait.flagged else ""
+    flag = "".join(f'<p class="fc-warn">{escape(fault)}</p>' for fault in portrait.faults)
     link = escape(file_url(portrait.file))
     return (
         f'<figure class="fc-card{" fc-flagged" if portrait.flagged else ""}"><div class="fc-picture">'
         f'<a href="{link}" target="_blank" rel="noopener" title="Open full size">{image}</a><span class="fc-badge">{portrait.rank}</span></div>'
         f"<figcaption><b>{said}</b>"
-        f'<div class="fc-meter"><i style="width:{width}%"></i></div>{flag}<small>seed {portrait.seed}</small>{_send_buttons(portrait.file, send_to)}'
+        f'<div class="fc-meter"><i style="width:{width}%"></i></div>{flag}<small>{escape(_scores(portrait))}</small>{_send_buttons(portrait.file, send_to)}'
         f"<details><summary>How it was made</summary><pre>{escape(portrait.infotext)}</pre></details></figcaption></figure>"
     )
 
@@ -166,16 +173,18 @@ def _send_buttons(file: Path, send_to: Mapping[str, str]) -> str:
         return ""
     # person/portraits/run/picture.png: enough to find it, and no folder of this machine in the page.
     place = escape("/".join(file.parts[-4:]))
-    buttons = "".join(f'<button type="button" data-send="{page}" data-file="{place}">{escape(label)}</button>' for page, label in send_to.items())
+    buttons = "".join(
+        f'<button type="button" data-send="{page}" data-file="{place}">{escape(label)}</button>' for page, label in send_to.items()
+    )
     return f'<div class="fc-send"><span>Send to</span>{buttons}</div>'
 
 
-def _flag(portrait: Portrait) -> str:
-    if portrait.faces == 0:
-        return "No face found in it."
-    if portrait.faces > 1:
-        return f"{portrait.faces} faces in it."
-    return "Below the wanted likeness."
+def _scores(portrait: Portrait) -> str:
+    parts = [f"seed {portrait.seed}"]
+    parts += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
+    parts += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
+    parts += [f"face pass: {'; '.join(portrait.face_pass)}"] if portrait.face_pass else []
+    return " · ".join(parts)
 
 
 def latest(jobs: Sequence[Job], kind: str) -> Job | None:

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from facechain_ext.errors import Cancelled, FileFormatError
+from facechain_ext.errors import Cancelled, FileFormatError, UserInputError
 from facechain_ext.hosts.standalone.checkpoints import SHIPPED
 from facechain_ext.hosts.standalone.host import StandaloneHost
 from facechain_ext.ports import LoraWeight, SamplingRequest
@@ -22,8 +22,8 @@ def generator(request):
 
 
 def wanted(**changes):
-    values = {"seeds": (1, 2, 3), "width": 64, "height": 96, "steps": 2, "loras": ()} | changes
-    return SamplingRequest("a face", "", values["seeds"], values["width"], values["height"], values["steps"], 3.0, "DDIM", values["loras"])
+    values = {"seeds": (1, 2, 3), "width": 64, "height": 96, "steps": 2, "cfg": 3.0, "sampler": "DDIM"} | changes
+    return SamplingRequest("a face", "", **values)
 
 
 def test_names_its_checkpoint(generator):
@@ -54,3 +54,35 @@ def test_cancel_is_heard_between_steps(generator):
 def test_a_missing_lora_is_named(generator, tmp_path):
     with pytest.raises(FileFormatError, match=r"gone\.safetensors"):
         list(generator.generate(wanted(loras=(LoraWeight(tmp_path / "gone.safetensors"),)), silent, CancelToken()))
+
+
+def test_a_picture_to_start_from_stays_the_nearer_the_less_strength(generator):
+    [picture] = generator.generate(wanted(seeds=(1,), steps=8), silent, CancelToken())
+
+    def apart(strength, sampler="DDIM"):
+        request = wanted(seeds=(9,), steps=8, start=(picture,), strength=strength, sampler=sampler)
+        [found] = generator.generate(request, silent, CancelToken())
+        assert found.shape == picture.shape
+        return float(np.abs(found.astype(int) - picture).mean())
+
+    little, much, all_of_it = apart(0.15), apart(0.6), apart(1.0)
+    assert little < 0.7 * much
+    assert much < all_of_it
+    for sampler in ("Euler", "Euler a", "UniPC", "DPM++ 2M Karras"):
+        assert apart(0.15, sampler) < 0.7 * all_of_it
+
+
+def test_steps_of_a_picture_to_start_from_are_its_share_and_each_seed_has_its_own(generator):
+    events = []
+    pictures = tuple(np.full((96, 64, 3), value, np.uint8) for value in (40, 200))
+    request = wanted(seeds=(1, 2), steps=6, start=pictures, strength=0.5)
+    dark, light = generator.generate(request, events.append, CancelToken())
+    assert [(e.step, e.total) for e in events if e.stage is Stage.GENERATE] == [(1, 3), (2, 3), (3, 3)]
+    assert dark.mean() + 30 < light.mean()
+
+
+@pytest.mark.parametrize("changes", [{"seeds": (1, 2)}, {"start": (np.zeros((64, 64, 3), np.uint8),)}, {"strength": 0.0}])
+def test_what_cannot_be_started_from_is_said(generator, changes):
+    request = wanted(**{"seeds": (1,), "start": (np.zeros((96, 64, 3), np.uint8),), **changes})
+    with pytest.raises(UserInputError):
+        list(generator.generate(request, silent, CancelToken()))

@@ -14,6 +14,7 @@ import networks
 import numpy as np
 import torch
 from modules import devices, processing, prompt_parser, scripts, shared
+from PIL import Image as PilImage
 
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
@@ -42,25 +43,9 @@ def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: O
         Cancelled: when cancelled.
         HostError: when the WebUI could not sample.
     """
-    sampler, scheduler = SAMPLERS.get(request.sampler, (request.sampler, None))
+    request.check_start()
     many = len(request.seeds)
-    p = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=model,
-        prompt=[request.prompt] * many,
-        negative_prompt=[request.negative] * many,
-        seed=list(request.seeds),
-        sampler_name=sampler,
-        scheduler=scheduler,
-        batch_size=many,
-        steps=request.steps,
-        cfg_scale=request.cfg,
-        width=request.width,
-        height=request.height,
-        do_not_save_samples=True,
-        do_not_save_grid=True,
-        # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
-        override_settings={"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {},
-    )
+    p = processing_of(model, request, pin=pin)
     # Otherwise the options' LoRA for all prompts, and other extensions' networks, would come in.
     p.disable_extra_networks = True
     if detect() is WebUi.REFORGE:
@@ -76,6 +61,46 @@ def sample(model: Any, request: SamplingRequest, cancel: CancelToken, on_step: O
     if len(images) < many:
         raise Cancelled("The WebUI was interrupted. Nothing was changed.")
     return images
+
+
+FROM_PICTURES = {
+    "save_init_img": False,
+    "img2img_color_correction": False,
+    "img2img_fix_steps": False,
+    "initial_noise_multiplier": 1.0,
+    "img2img_extra_noise": 0.0,
+}
+"""Options of img2img that would keep a copy of a person's face, or change what a strength means."""
+
+
+def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
+    """The WebUI's own description of ``request``; with pictures to start from it is one of img2img."""
+    sampler, scheduler = SAMPLERS.get(request.sampler, (request.sampler, None))
+    many = len(request.seeds)
+    # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
+    override: dict[str, Any] = {"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {}
+    kind, more = processing.StableDiffusionProcessingTxt2Img, {}
+    if request.start:
+        kind = processing.StableDiffusionProcessingImg2Img
+        more = {"init_images": [PilImage.fromarray(image) for image in request.start], "denoising_strength": request.strength}
+        override |= {name: value for name, value in FROM_PICTURES.items() if name in shared.opts.data_labels}
+    return kind(
+        sd_model=model,
+        prompt=[request.prompt] * many,
+        negative_prompt=[request.negative] * many,
+        seed=list(request.seeds),
+        sampler_name=sampler,
+        scheduler=scheduler,
+        batch_size=many,
+        steps=request.steps,
+        cfg_scale=request.cfg,
+        width=request.width,
+        height=request.height,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        override_settings=override,
+        **more,
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facechain_ext.faces.reading import read_photo
-from facechain_ext.portraits.rank import Score, is_flagged, order, score
+from facechain_ext.portraits.rank import BLURRED, Score, faults, is_flagged, order, score, summary
 from facechain_ext.services.likeness_sources import orl_photos
 
 LIKENESS = st.floats(-1, 1, allow_nan=False)
@@ -57,3 +57,25 @@ def test_real_photos_score_high_for_the_person_and_low_for_another(analyzer):
     assert best.likeness > 0.5 > score(other, analyzer, person).likeness
     assert score(own, analyzer, person).likeness > best.likeness
     assert score(np.zeros((96, 96, 3), np.uint8), analyzer, person) == Score(None, 0)
+
+
+def test_a_blurred_face_scores_less_sharp_and_is_flagged(analyzer):
+    import cv2
+
+    own = read_photo(orl_photos(17, [1])[0])
+    person = analyzer.embed(own, analyzer.detect(own)[0])
+    crisp, blurred = (score(image, analyzer, person) for image in (own, np.asarray(cv2.GaussianBlur(own, (0, 0), 4), np.uint8)))
+    assert crisp.sharpness > 0.4 > BLURRED > blurred.sharpness
+    assert faults(crisp, 0.3) == []
+    assert faults(blurred, -1.0) == ["The face is blurred."]
+
+
+def test_when_none_is_good_that_is_said_and_nothing_is_lost_silently():
+    good, poor, none = Score(0.7, 1, 0.5), Score(0.1, 1, 0.5), Score(None, 0)
+    assert summary([good, poor], 2, 0.3) == []
+    [said] = summary([poor, none], 2, 0.3)
+    assert "None of the 2 portraits" in said
+    assert "at least 0.3" in said
+    [fewer] = summary([good, poor, none], 1, 0.3)
+    assert fewer.startswith("3 candidates were made and the best 1 kept")
+    assert len(summary([poor, none], 1, 0.3)) == 2

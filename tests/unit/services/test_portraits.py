@@ -16,7 +16,7 @@ from facechain_ext.errors import Cancelled, UserInputError, WeightsMissing
 from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.reading import read_photo
 from facechain_ext.portraits.infotext import read_infotext
-from facechain_ext.portraits.rank import score
+from facechain_ext.portraits.rank import BLURRED, score
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.people import read_card
 from facechain_ext.services.requests import PortraitRequest
@@ -64,7 +64,9 @@ def test_ranks_follow_the_likeness_and_flags_come_last(made):
     found = [(p.flagged, -(p.likeness if p.likeness is not None else -2.0)) for p in made.result.portraits]
     assert found == sorted(found)
     for portrait in made.result.portraits:
-        assert portrait.flagged == (portrait.faces != 1 or portrait.likeness is None or portrait.likeness < 0)
+        assert portrait.flagged == bool(portrait.faults)
+        blurred = portrait.sharpness is not None and portrait.sharpness < BLURRED
+        assert portrait.flagged == (portrait.faces != 1 or portrait.likeness is None or portrait.likeness < 0 or blurred)
 
 
 def test_the_likeness_is_that_of_the_picture(made, house, analyzer):
@@ -86,9 +88,10 @@ def test_the_report_says_what_was_made(made):
     assert report["loras"] == [{"name": "Ada_Lovelace", "unet": 0.9, "text": 0.9}]
     assert report["prompt"].endswith("laughing")
     assert "sks person" in report["prompt"]
-    fields = ("seed", "likeness", "faces", "rank", "flagged")
-    said = [{"file": p.file.name} | {k: getattr(p, k) for k in fields} for p in made.result.portraits]
-    assert report["images"] == said
+    fields = ("seed", "likeness", "faces", "rank", "flagged", "sharpness", "style_score")
+    said = [{"file": p.file.name, **{k: getattr(p, k) for k in fields}, "faults": list(p.faults)} for p in made.result.portraits]
+    assert [{k: v for k, v in one.items() if k != "face_pass"} for one in report["images"]] == said
+    assert (report["candidates"], report["not_kept"]) == (5, [])
 
 
 def test_pictures_hold_their_recipe_and_no_path(made):
@@ -134,6 +137,24 @@ def test_portraits_below_the_wish_are_flagged_not_dropped(copy):
     result = copy.portraits(PortraitRequest(PERSON, config=replace(ONE, count=2, min_likeness=1.0)))
     assert [p.flagged for p in result.portraits] == [True, True]
     assert all(p.file.is_file() for p in result.portraits)
+
+
+def test_the_best_are_kept_and_the_report_names_the_rest(copy):
+    config = replace(CONFIG, count=3, keep=1, steps=2, face_pass="off", seed=4)
+    result = copy.portraits(PortraitRequest(PERSON, style="charcoal", config=config))
+    [best] = result.portraits
+    report = json.loads(result.report.read_text(encoding="utf-8"))
+    assert [p.name for p in result.folder.glob("[0-9]*.png")] == [best.file.name]
+    assert (result.candidates, report["candidates"]) == (3, 3)
+    assert {best.seed, *(one["seed"] for one in report["not_kept"])} == {4, 5, 6}
+    assert any("best 1 kept" in note for note in result.notes)
+    assert report["notes"] == list(result.notes)
+    rest = [one["likeness"] for one in report["not_kept"] if one["likeness"] is not None]
+    assert best.flagged or all(best.likeness >= likeness for likeness in rest)
+    # This style brings its measure along.
+    assert 0 <= best.style_score <= 1
+    assert f"FaceChain style score: {best.style_score:.2f}" in best.infotext
+    assert "FaceChain rank: 1 of 3" in best.infotext
 
 
 def test_the_lora_acts_only_when_wanted(copy):

@@ -1,0 +1,134 @@
+"""Candidates for portraits: sampled, their small faces sampled again, each scored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facechain_ext.config import PortraitConfig
+from facechain_ext.faces.types import Dataset, Image
+from facechain_ext.portraits.face_pass import OFF, FacePass, Passed, Sampler, Target, scale_of, wanted
+from facechain_ext.portraits.rank import Score, score
+from facechain_ext.portraits.style_score import StyleStatistic, load_statistic
+from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.styles.catalog import Style
+from facechain_ext.workspace import PersonFolder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sitter:
+    """Someone who should be in the picture."""
+
+    folder: PersonFolder
+    dataset: Dataset
+    prompt: str
+    """For a picture of this person alone."""
+    loras: tuple[LoraWeight, ...]
+    """Likewise: face and style."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One picture."""
+
+    image: Image
+    seed: int
+    score: Score
+    request: SamplingRequest
+    index: int
+    """Its place in ``request``."""
+    passed: tuple[Passed, ...] = ()
+    """What the face pass did to its faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What candidates are made with."""
+
+    host: ImageGenerator
+    analyzer: FaceAnalyzer
+    config: PortraitConfig
+    sitters: Sequence[Sitter]
+    statistic: StyleStatistic | None
+    on_progress: ProgressSink
+    cancel: CancelToken
+
+    def make(self, whole: SamplingRequest) -> list[Candidate]:
+        """A candidate for each seed of ``whole``, in that order."""
+        found: list[Candidate] = []
+        batch, many = self.config.batch, len(whole.seeds)
+        for start in range(0, many, batch):
+            part = replace(whole, seeds=whole.seeds[start : start + batch])
+            images = self._sampled(part, start, many)
+            for i, image in enumerate(images):
+                self.cancel.raise_if_cancelled()
+                better, passed = self._passed(image, part, i)
+                result = score(better, self.analyzer, self.sitters[0].dataset.mean_embedding, self.statistic)
+                found.append(Candidate(better, part.seeds[i], result, part, i, tuple(passed)))
+                self.on_progress(Progress(Stage.RANK, len(found), many, "Measuring likeness", likeness=result.likeness))
+        return found
+
+    def _sampled(self, part: SamplingRequest, done: int, many: int) -> list[Image]:
+        size = len(part.seeds)
+
+        def on_step(event: Progress) -> None:
+            if event.stage is not Stage.GENERATE:
+                # The host waits for its turn.
+                self.on_progress(event)
+                return
+            step = done * part.steps + event.step * size
+            self.on_progress(Progress(Stage.GENERATE, step, many * part.steps, f"Portrait {done + 1} of {many}"))
+
+        with contextlib.closing(self.host.generate(part, on_step, self.cancel)) as images:
+            return list(images)
+
+    def _passed(self, image: Image, part: SamplingRequest, index: int) -> tuple[Image, list[Passed]]:
+        config, resolution = self.config, self.host.checkpoint.resolution
+        if config.face_pass == OFF or not self.sitters[0].loras:
+            return image, []
+        sitter = self.sitters[0]
+        faces = self.analyzer.detect(image)[:1]
+        targets = [
+            Target(face, sitter.dataset.mean_embedding, part.seeds[index], self._again(sitter, part))
+            for face in faces
+            if wanted(face, resolution, config.face_pass, config.face_pass_below)
+        ]
+        return FacePass(self.analyzer, resolution, scale_of(sitter.dataset)).run(image, targets)
+
+    def _again(self, sitter: Sitter, part: SamplingRequest) -> Sampler:
+        side = self.host.checkpoint.resolution
+
+        def sample(images: Sequence[Image], seeds: Sequence[int]) -> list[Image]:
+            self.on_progress(Progress(Stage.GENERATE, message="A small face again, larger"))
+            request = SamplingRequest(
+                sitter.prompt,
+                part.negative,
+                tuple(seeds),
+                side,
+                side,
+                part.steps,
+                part.cfg,
+                part.sampler,
+                sitter.loras,
+                start=tuple(np.ascontiguousarray(image) for image in images),
+                strength=self.config.face_pass_strength,
+            )
+            with contextlib.closing(self.host.generate(request, lambda _: None, self.cancel)) as found:
+                return list(found)
+
+        return sample
+
+
+def statistic_of(style: Style | None, lora: Path | None) -> StyleStatistic | None:
+    """How to measure ``style``, where its LoRA brings that along.
+
+    Raises:
+        FileFormatError: when it is damaged.
+    """
+    file = lora.with_suffix(".score.json") if style is not None and lora is not None else None
+    return load_statistic(file) if file is not None and file.exists() else None
