@@ -16,7 +16,7 @@ from facechain_ext.services.requests import PortraitRequest, TrainRequest
 from facechain_ext.training.plan import peak_bytes
 from tests.host.probe import look
 
-CONFIG = PortraitConfig(count=2, batch=2, steps=4, cfg=3.0, width=64, height=64, seed=5)
+CONFIG = PortraitConfig(count=2, batch=2, steps=4, cfg=3.0, width=64, height=64, seed=5, face_pass="off")
 
 
 def make(studio, person, on_progress=lambda _: None, token=None, **given):
@@ -149,3 +149,34 @@ def test_an_estimate_knows_the_checkpoint_also_while_adapters_are_in(studio, per
     assert during
     assert during[0].shapes == before.shapes
     assert peak_bytes(before, config, 8) > 0
+
+
+def test_a_picture_to_start_from_is_kept_near_and_leaves_everything_as_it_was(studio, person, trained, draw):
+    import numpy as np
+
+    from facechain_ext.ports import LoraWeight, SamplingRequest
+
+    [picture] = (np.asarray(i) for i in draw(width=64, height=64, seed=3).images)
+    file = studio.person(person).loras[-1].file
+
+    def apart(strength):
+        wanted = SamplingRequest(
+            "fchost man", "", (1,), 64, 64, 8, 3.0, "DDIM", (LoraWeight(file),), start=(np.array(picture),), strength=strength
+        )
+        [found] = undisturbed(draw, trained, lambda: list(studio.host(None).generate(wanted, lambda _: None, CancelToken())))
+        return float(np.abs(found.astype(int) - picture).mean())
+
+    assert apart(0.1) < 0.75 * apart(0.9)
+
+
+def test_the_face_pass_of_the_tab_runs_on_the_webuis_own_img2img(studio, person, trained, draw):
+    from dataclasses import replace
+
+    config = replace(CONFIG, count=1, batch=1, width=128, height=128, steps=6, face_pass="always", face_pass_strength=0.5)
+    request = PortraitRequest(person, config=config)
+    result = studio.portraits(request, lambda _: None, CancelToken())
+    [portrait] = result.portraits
+    if portrait.faces:
+        assert len(portrait.face_pass) == 1
+        assert f"FaceChain face pass likeness: {portrait.face_pass[0]}" in portrait.infotext
+    assert "FaceChain face pass: always" in portrait.infotext
