@@ -87,11 +87,14 @@ def job_detail(job: Job, jobs: Sequence[Job], base: str, since: int) -> schemas.
 
 
 def pictures(job: Job) -> list[tuple[Path, str]]:
-    """(file, caption) of the portraits of a finished portraits job, of every preview of any other."""
+    """(file, caption) of the portraits of a finished portraits job, of every preview of any other, and of the picture that sums a training up."""
     if isinstance(job.result, RankedPortraits):
         said = [("no face" if p.likeness is None else f"likeness {p.likeness:.2f}") for p in job.result.portraits]
         return [(p.file, caption) for p, caption in zip(job.result.portraits, said, strict=True)]
-    return [(Path(file), caption) for file, caption in list(job.pictures)]
+    found = [(Path(file), caption) for file, caption in list(job.pictures)]
+    if isinstance(job.result, TrainResult) and job.result.card is not None:
+        found.append((job.result.card, "summary"))
+    return found
 
 
 def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:

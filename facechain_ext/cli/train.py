@@ -102,4 +102,5 @@ def report(result: TrainResult) -> dict[str, object]:
         "kept": result.kept,
         "reason": result.reason,
         "notes": list(result.notes),
+        "card": str(result.card) if result.card else None,
     }

@@ -61,6 +61,8 @@ class TrainResult:
     """Why that one, where there were several."""
     notes: tuple[str, ...] = ()
     """Sentences about what was not as planned: memory that ran out, a loss that ran away, an early end."""
+    card: Path | None = None
+    """A picture that sums it up."""
 
 
 @dataclass(frozen=True, slots=True)

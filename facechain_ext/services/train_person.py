@@ -21,6 +21,7 @@ from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.people import note_outside, read_card, sha256, write_card
 from facechain_ext.services.requests import TrainRequest, TrainResult
 from facechain_ext.services.speeds import remember
+from facechain_ext.services.summary import CARD_FILE, write_summary
 from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.fitting import Fitted, fitted
 from facechain_ext.training.loop import STATE_FILE, Score, Sources, TrainOutcome, Watch, train
@@ -49,6 +50,7 @@ def train_person(
         # The earlier unfinished state stays until this training saves its own: it may be cancelled or fail before.
         with storage_errors("the training"):
             shutil.rmtree(folder.training / "previews", ignore_errors=True)
+            (folder.training / CARD_FILE).unlink(missing_ok=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     plan = _planned(request, folder, host)
     config, start = plan.config, None
@@ -76,7 +78,8 @@ def train_person(
         for file in shelf.put(lora, dataset.caption, checkpoint.family, next(iter(outcome.previews), None)):
             note_outside(folder, file)
     on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
-    return _result(folder, lora, outcome, plan.reason)
+    card = write_summary(folder, dataset, checkpoint.family, config, outcome)
+    return replace(_result(folder, lora, outcome, plan.reason), card=card)
 
 
 def _planned(request: TrainRequest, folder: PersonFolder, host: TrainHost) -> Fitted:

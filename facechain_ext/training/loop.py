@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def train(
     resolution = config.resolution or session.checkpoint.resolution
     run = Run(session, dataset, config, folder, watch, resolution, log, candidates, portion=config.batch, sources=sources or Sources())
     run.class_pictures = class_dataset(run, run.sources.class_images or folder / "class-images")
-    with adapted(session, config) as adapter:
+    with closing(log), adapted(session, config) as adapter:
         if saved is None and run.sources.start is not None:
             begin_with(run.sources.start, adapter)
             run.grown_from = run.sources.start.said

@@ -8,18 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facechain_ext.training.scalars import FOLDER, Scalars
+
 LOG_FILE = "run.jsonl"
 
 
 class RunLog:
-    """Appends to ``file``; a disk that is full or gone never ends a training."""
+    """Appends to ``file``, and to TensorBoard's beside it; a disk that is full or gone never ends a training."""
 
     def __init__(self, file: Path, *, fresh: bool) -> None:
         self._file, self._fresh = file, fresh
+        self._scalars = Scalars(file.parent / FOLDER, fresh=fresh)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._scalars.close()
 
     def write(self, kind: str, **values: Any) -> None:
         """One line: ``kind`` ("start", "step", "preview", "event", "end"), the time (UNIX, s) and ``values``; no number that is none."""
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        if kind in ("step", "preview"):
+            self._scalars.add(values["step"], plain)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             # An earlier run's log stays until this one has something to say.

@@ -30,7 +30,7 @@ STAGES = {
     Stage.DONE: "Done",
 }
 KINDS = {"prepare": "photo check", "train": "training", "portraits": "portraits"}
-PREVIEW_SIDE, PORTRAIT_SIDE = 256, 768
+PREVIEW_SIDE, PORTRAIT_SIDE, CARD_SIDE = 256, 768, 1200
 PREVIEW_ROWS = 6
 
 
@@ -119,11 +119,19 @@ def train_summary(result: TrainResult) -> str:
     ]
     if result.reason:
         pairs.append(("Kept", result.kept))
+    picture = inline(result.card, CARD_SIDE) if result.card else None
+    card = ""
+    if picture and result.card:
+        link = escape(file_url(result.card))
+        card = (
+            f'<details class="fc-summary-card"><summary>The training as one picture</summary><img src="{picture}" alt="Curves and previews">'
+            f'<p><a href="{link}" download="{escape(result.lora.stem)}-training.png">Download</a></p></details>'
+        )
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*result.notes, *([result.reason] if result.reason else [])))
     return (
         f'<div class="fc-box fc-done" role="status"><h4>{escape(title)}</h4>{facts(pairs)}'
         f"{f'<ul>{said}</ul>' if said else ''}"
-        f'<p class="fc-path">Saved in <code>{escape(str(result.lora.parent))}</code></p>'
+        f'{card}<p class="fc-path">Saved in <code>{escape(str(result.lora.parent))}</code></p>'
         f"<p>Next: open <b>Portraits</b> and generate {escape(result.person)} in a style.</p></div>"
     )
 

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from PIL import Image as PilImage
 from safetensors.torch import load_file
 
 from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
@@ -34,6 +35,8 @@ def test_the_result_says_what_was_made(house):
     assert [p.step for p in made.curve] == [1, 2, 3, 4, 5, 6]
     assert made.lora == house.home / "loras" / "Ada_Lovelace.safetensors"
     assert not (house.home / "training" / "state.safetensors").exists()
+    with PilImage.open(made.card) as picture:
+        assert (picture.size[0], picture.info) == (1200, {})
     [entry] = read_card(house.studio.workspace.person(PERSON))["loras"]
     assert entry["sha256"] == hashlib.sha256(made.lora.read_bytes()).hexdigest()
     assert entry["created"].endswith("+00:00")
