@@ -23,10 +23,10 @@ from facechain_ext.portraits.measures import Measures, Seen, mean_of, measure, s
 from facechain_ext.portraits.style_score import StyleStatistic, fit, load_statistic
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken, ProgressSink
+from facechain_ext.services.people import dataset_of
 from facechain_ext.services.portraits import face_lora, style_lora
 from facechain_ext.services.requests import PrepareRequest, TrainRequest
 from facechain_ext.services.studio import Studio
-from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import compose
 from facechain_ext.workspace import Workspace, storage_errors

@@ -8,8 +8,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from facechain_ext.errors import FileFormatError, StorageError
+from facechain_ext.errors import FileFormatError, StorageError, UserInputError
+from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.reading import natural_key
+from facechain_ext.faces.types import Dataset
+from facechain_ext.ports import FaceAnalyzer
 from facechain_ext.services.requests import FaceLora, Person
 from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, read_json, remove_tree, write_json
 
@@ -130,3 +133,19 @@ def export_person(workspace: Workspace, name: str, target: Path, *, photos: bool
         for file in files:
             archive.write(file, file.relative_to(folder.root).as_posix())
     return target
+
+
+def dataset_of(folder: PersonFolder, analyzer: FaceAnalyzer) -> Dataset:
+    """The person's dataset, its embeddings comparable with ``analyzer``'s.
+
+    Raises:
+        UserInputError: when there is none, or another face model pack made it.
+    """
+    if not (folder.dataset / "manifest.json").exists():
+        raise UserInputError(f"'{folder.name}' has no prepared photos. Prepare some first.")
+    dataset = read_dataset(folder.dataset)
+    if dataset.pack_sha256 != analyzer.pack.sha256:
+        raise UserInputError(
+            f"The photos of '{folder.name}' were prepared with the face models '{dataset.pack}', not '{analyzer.pack.name}'. Prepare them again."
+        )
+    return dataset

@@ -14,10 +14,9 @@ from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, Sampli
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.candidates import Room, Sitter, statistic_of
 from facechain_ext.services.composing import told
-from facechain_ext.services.people import read_card
+from facechain_ext.services.people import dataset_of, read_card
 from facechain_ext.services.portrait_files import SCHEMA, write_portraits
 from facechain_ext.services.requests import PortraitRequest, RankedPortraits
-from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN
 from facechain_ext.workspace import PersonFolder, Workspace, read_json

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from facechain_ext.config import AS_SET, TrainConfig
 from facechain_ext.errors import FaceChainError, UserInputError
-from facechain_ext.faces.dataset import read_dataset
 from facechain_ext.faces.types import Dataset, Embedding, Image
 from facechain_ext.lora.export import write_adapter
 from facechain_ext.lora.files import LoraOrigin
@@ -18,7 +17,7 @@ from facechain_ext.lora.sizes import Kind
 from facechain_ext.portraits.rank import score
 from facechain_ext.ports import CheckpointInfo, FaceAnalyzer, LoraShelf, TrainHost
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
-from facechain_ext.services.people import note_outside, read_card, sha256, write_card
+from facechain_ext.services.people import dataset_of, note_outside, read_card, sha256, write_card
 from facechain_ext.services.requests import TrainRequest, TrainResult
 from facechain_ext.services.speeds import remember
 from facechain_ext.services.summary import CARD_FILE, write_summary
@@ -143,22 +142,6 @@ def resumed(folder: PersonFolder, config: TrainConfig) -> TrainConfig:
         raise UserInputError(f"There is no unfinished training of '{folder.name}' to resume.")
     _, settings = saved_settings(folder.training / STATE_FILE)
     return TrainConfig.from_dict({**config.to_dict(), **settings})
-
-
-def dataset_of(folder: PersonFolder, analyzer: FaceAnalyzer) -> Dataset:
-    """The person's dataset, its embeddings comparable with ``analyzer``'s.
-
-    Raises:
-        UserInputError: when there is none, or another face model pack made it.
-    """
-    if not (folder.dataset / "manifest.json").exists():
-        raise UserInputError(f"'{folder.name}' has no prepared photos. Prepare some first.")
-    dataset = read_dataset(folder.dataset)
-    if dataset.pack_sha256 != analyzer.pack.sha256:
-        raise UserInputError(
-            f"The photos of '{folder.name}' were prepared with the face models '{dataset.pack}', not '{analyzer.pack.name}'. Prepare them again."
-        )
-    return dataset
 
 
 def likeness_to(person: Embedding, analyzer: FaceAnalyzer) -> Score:

@@ -55,7 +55,8 @@ def test_a_face_is_chosen_and_a_photo_left_out(empty, tmp_path: Path, photos) ->
     couple.save(tmp_path / "a=b.png")
     words = ("prepare", tmp_path / "a=b.png", *photos[1:4], "--person", "Zoë")
     by_rules = empty.good(*words, "--json").json["photos"][0]
-    assert [(f["number"], f["place"], f["taken"]) for f in sorted(by_rules["faces"], key=lambda f: f["box"][0])][0][1:] == ("on the left", True)
+    chosen_by_rules = min(by_rules["faces"], key=lambda f: f["box"][0])
+    assert (chosen_by_rules["place"], chosen_by_rules["taken"]) == ("on the left", True)
     other = next(f["number"] for f in by_rules["faces"] if not f["taken"])
     chosen = empty.good(*words, "--face", f"a=b.png={other}", "--leave-out", photos[1].name, "--json").json["photos"]
     assert [p["reasons"][0] for p in chosen[:2]] == ["chosen", "left-out"]

@@ -121,7 +121,7 @@ def test_every_picture_says_its_likeness_and_the_best_comes_first(panel, config)
 
     from facechain_ext.hosts.a1111.wiring import studio
     from facechain_ext.portraits.rank import score
-    from facechain_ext.services.train_person import dataset_of
+    from facechain_ext.services.people import dataset_of
 
     work = studio()
     person = dataset_of(work.workspace.existing_person(config["person"]), work.analyzer).mean_embedding

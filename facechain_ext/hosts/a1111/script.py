@@ -24,8 +24,8 @@ from facechain_ext.hosts.a1111.shelf import FOLDER
 from facechain_ext.hosts.a1111.wiring import studio
 from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.rank import Score, order, score
+from facechain_ext.services.people import dataset_of
 from facechain_ext.services.portraits import face_lora, style_lora
-from facechain_ext.services.train_person import dataset_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN, compose
 from facechain_ext.ui.compat import bind, update
