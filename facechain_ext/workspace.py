@@ -256,6 +256,11 @@ class Workspace:
         return self.root / "models" / "checkpoints"
 
     @property
+    def loras(self) -> Path:
+        """LoRAs the user put here for styles; in a WebUI its own folder comes first."""
+        return self.root / "models" / "loras"
+
+    @property
     def styles(self) -> Path:
         """The user's own styles."""
         return self.root / "styles"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from facechain_ext.faces.types import Decisions, Preparation
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
+    from facechain_ext.services.styles import Imported
+    from facechain_ext.services.train_style import StyleTrainRequest, StyleTrainResult
     from facechain_ext.styles.catalog import Style
     from facechain_ext.training.fitting import Fitted
 
@@ -72,8 +74,10 @@ class Studio:
         checkpoints: Checkpoints,
         shelf: LoraShelf | None = None,
         captioner: Callable[[], Captioner | None] = lambda: None,
+        lora_folders: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
         self.workspace = workspace
+        self._lora_folders = lora_folders
         self._captioner = captioner
         self._shelf = shelf
         self.jobs = JobRunner()
@@ -100,20 +104,49 @@ class Studio:
 
     def beside(self, workspace: Workspace) -> Studio:
         """The same face models and host on another workspace."""
-        return Studio(workspace, self._analyzer, self._checkpoints, captioner=self._captioner)
+        return Studio(workspace, self._analyzer, self._checkpoints, captioner=self._captioner, lora_folders=self._lora_folders)
 
     def styles(self, problems: list[str] | None = None) -> Sequence[Style]:
         """Our catalogue and the user's own styles; a sentence goes to ``problems``, else to the log, for each file that cannot be used."""
         from facechain_ext.styles.catalog import load_styles
 
         found: list[str] = []
-        styles = load_styles(self.workspace.styles, found)
+        styles = load_styles(self.workspace.styles, found, self.loras)
         if problems is not None:
             problems += found
         else:
             for sentence in found:
                 log.warning("%s", sentence)
         return styles
+
+    def loras(self) -> dict[str, Path]:
+        """LoRA files of the host and the workspace by their stem, for styles."""
+        from facechain_ext.services.styles import lora_files
+
+        return lora_files([*self._lora_folders(), self.workspace.loras, self.workspace.styles / "loras"])
+
+    def import_styles(self, path: Path, *, keep_weights: bool = False) -> Imported:
+        """Store every style in ``path``, see ``services.styles``."""
+        from facechain_ext.services.styles import import_styles
+
+        return import_styles(self.workspace, path, self.loras(), keep_weights=keep_weights)
+
+    def train_style(self, request: StyleTrainRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> StyleTrainResult:
+        """Train a style LoRA from pictures; what comes of it is a style of the user's."""
+        from facechain_ext.services.train_style import checked, train_style
+
+        checked(request, self.workspace)
+        host = self._checkpoints.open(request.checkpoint)
+        return train_style(request, self.workspace, host, self._captioner, on_progress, cancel or CancelToken())
+
+    def submit_train_style(self, request: StyleTrainRequest, on_end: Callable[[], None] = lambda: None) -> Job:
+        """``train_style`` as a background job; mistakes that can be seen at once are raised at once."""
+        from facechain_ext.services.train_style import checked
+
+        checked(request, self.workspace)
+        self.checkpoint(request.checkpoint)
+        # A colon is in no person's name.
+        return self.jobs.submit("style", f"style: {request.name.strip()}", lambda sink, token: self.train_style(request, sink, token), on_end)
 
     def prepare(self, request: PrepareRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Preparation:
         """Turn photos into the person's dataset.

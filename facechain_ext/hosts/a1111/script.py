@@ -244,7 +244,9 @@ def tag(file: Path, weight: float, words: str) -> str:
     Raises:
         HostError: when the WebUI does not find it then.
     """
-    if file.stem not in networks.available_networks or Path(networks.available_networks[file.stem].filename).parent.name != FOLDER:
+    known = networks.available_networks.get(file.stem)
+    # A style may use a LoRA that lies in the WebUI's folder already.
+    if known is None or (Path(known.filename).parent.name != FOLDER and Path(known.filename).resolve() != file.resolve()):
         studio().shelve(file, words, family_of(loaded()))
     if file.stem not in networks.available_networks:
         raise HostError(f"The WebUI does not find the LoRA {file.name} in its folder. Press Refresh on its Lora page.")

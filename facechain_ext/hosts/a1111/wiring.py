@@ -21,7 +21,12 @@ from facechain_ext.workspace import Workspace
 def studio() -> Studio:
     """The use cases on the WebUI's checkpoint; survives 'Reload UI', and running jobs with it."""
     workspace = Workspace(workspace_root())
-    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), checkpoints(), WebuiShelf(), captioner)
+    return Studio(workspace, lambda: analyzer(str(shared.opts.data.get("facechain_pack") or "")), checkpoints(), WebuiShelf(), captioner, lora_folders)
+
+
+def lora_folders() -> list[Path]:
+    """Where the WebUI looks for LoRAs."""
+    return [Path(shared.cmd_opts.lora_dir)]
 
 
 def checkpoints() -> Checkpoints:
