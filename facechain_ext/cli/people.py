@@ -51,7 +51,7 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     output = Output(as_json=as_json)
     studio = make_studio(output)
     person = studio.person(name)
-    if not yes and not _confirmed(
+    if not yes and not confirmed(
         f"Delete {person.photos + person.originals} photos, {len(person.loras)} LoRAs and {person.portraits} portraits of '{person.name}' for good?"
     ):
         raise UserInputError("Nothing was deleted.")
@@ -60,7 +60,12 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     output.result({"person": person.name, "deleted": count})
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UserInputError: when nobody is there to be asked.
+    """
     if not sys.stdin.isatty():
         raise UserInputError("Nothing was deleted, because nobody is there to be asked. Add --yes.")
     try:

