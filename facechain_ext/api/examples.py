@@ -21,6 +21,8 @@ ESTIMATED = {
     "measured": True,
     "instead": {"gradient_checkpointing": True},
 }
+STYLE = {"name": "My garden", "prompt": "roses, garden wall, evening", "lora": "garden-v2", "weight": 0.6, "licence": "CC0"}
+STYLE_TRAIN = {"name": "Ink", "trigger": "inkstyle", "pictures": [{"name": "1.png", "data": "<base64>", "caption": "ink, harbour"}]}
 COMPOSE = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling"}
 PORTRAITS = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling", "settings": {"count": 8, "min_likeness": 0.3}}
 PERSON = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,15 +16,13 @@ from facechain_ext.api import examples, schemas, views
 from facechain_ext.api.later import PREFIX
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
 from facechain_ext.api.style_routes import add_styles
+from facechain_ext.api.style_uploads import PictureRoute, add_style_uploads
 from facechain_ext.api.submitting import decided, estimate, known_job, known_person, submit_portraits, submit_prepare, submit_train
-from facechain_ext.api.uploads import MB, Sent, sent_photos
+from facechain_ext.api.uploads import PRIVATE, Sent, pieces, sent_photos
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.jobs import JobState
 from facechain_ext.services.studio import Studio
 from facechain_ext.workspace import PrivateFolder
-
-PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-"""Faces belong in nobody's cache."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,9 @@ def install_routes(app: FastAPI, studio: Callable[[], Studio], *, guard: Sequenc
     for add in (_add_state, _add_people, _add_decisions, _add_work, _add_jobs):
         add(api)
     add_styles(router, studio)
-    own = [*uploads.routes, *router.routes]
+    bodies = APIRouter(prefix=PREFIX, tags=["FaceChain"], route_class=PictureRoute, dependencies=list(guard), responses=REFUSALS)
+    add_style_uploads(uploads, bodies, studio)
+    own = [*uploads.routes, *bodies.routes, *router.routes]
 
     @router.get("/openapi.json", include_in_schema=False)
     def openapi() -> dict[str, Any]:
@@ -56,6 +55,7 @@ def install_routes(app: FastAPI, studio: Callable[[], Studio], *, guard: Sequenc
         raise NotFound(f"There is no {request.method} {PREFIX}/… of this name. {PREFIX}/openapi.json lists what there is.")
 
     app.include_router(uploads)
+    app.include_router(bodies)
     app.include_router(router)
 
 
@@ -106,17 +106,7 @@ def _add_people(api: _Api) -> None:
             raise
         shown = f"attachment; filename*=UTF-8''{quote(found.name, safe='')}.zip"
         headers = {**PRIVATE, "Content-Disposition": shown, "Content-Length": str(file.stat().st_size)}
-        return StreamingResponse(_pieces(file, folder), headers=headers, media_type="application/zip")
-
-
-def _pieces(file: Path, folder: PrivateFolder) -> Iterator[bytes]:
-    """``file`` piece by piece; ``folder`` goes with the last one, or when the other side hangs up and this is forgotten."""
-    try:
-        with file.open("rb") as source:
-            while piece := source.read(MB):
-                yield piece
-    finally:
-        folder.remove()
+        return StreamingResponse(pieces(file, folder), headers=headers, media_type="application/zip")
 
 
 def _add_prepare(api: _Api) -> None:
@@ -188,7 +178,7 @@ def _add_jobs(api: _Api) -> None:
     def cancel(job_id: str, keep: bool = Query(False, description="Trainings only: stop and keep.")) -> schemas.JobView:
         studio = api.studio()
         found = known_job(studio, job_id)
-        if keep and found.kind != "train":
+        if keep and found.kind not in ("train", "style"):
             raise UserInputError(f"Only a training can be stopped and kept; this is a {found.kind} job. Leave keep=true out to cancel it.")
         if found.active:
             found = studio.jobs.stop(job_id) if keep else studio.jobs.cancel(job_id)

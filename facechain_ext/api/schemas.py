@@ -221,6 +221,17 @@ class TrainOutcome(BaseModel):
     notes: list[str] = Field([], description="What was not as planned: memory that ran out, a loss that ran away, an early end.")
 
 
+class StyleOutcome(BaseModel):
+    """The outcome of POST /styles/train."""
+
+    style: str = Field(description="Its id.")
+    trained_steps: int
+    pictures: int
+    captions: str = Field(description="Where they come from.")
+    seconds: float
+    notes: list[str]
+
+
 class PortraitView(BaseModel):
     """One portrait."""
 
@@ -279,4 +290,4 @@ class JobDetail(JobView):
 
     curve: list[CurvePoint]
     images: list[ImageView] = Field(description="Previews of a training, portraits of a finished portraits job.")
-    result: PrepareResult | TrainOutcome | PortraitsResult | None = None
+    result: PrepareResult | TrainOutcome | PortraitsResult | StyleOutcome | None = None

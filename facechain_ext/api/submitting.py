@@ -59,7 +59,7 @@ def known_job(studio: Studio, job_id: str) -> Job:
 def submit_prepare(studio: Studio, sent: Sent) -> Job:
     """Queue the preparation of the photos sent; their private folder goes when the job ends, or at once on a mistake."""
     name = studio.workspace.person(sent.person).name
-    config = _settings(_choice(studio, sent.checkpoint).prepare, sent.settings)
+    config = with_settings(choice_named(studio, sent.checkpoint).prepare, sent.settings)
     folder = PrivateFolder(studio.workspace)
     try:
         request = PrepareRequest(name, store(sent.photos, folder), config)
@@ -103,21 +103,21 @@ def submit_train(studio: Studio, body: TrainBody) -> Job:
     person = known_person(studio, body.person)
     if person.photos == 0:
         raise Conflict(f"'{person.name}' has no prepared photos. POST /prepare first.")
-    choice = _choice(studio, body.checkpoint)
+    choice = choice_named(studio, body.checkpoint)
     # An unfinished training goes on with its own settings; one that is given all the same must be the same.
     base = studio.resumed(person.name, choice.train) if body.resume else choice.train
     if body.continue_from is not None:
         if body.resume:
             raise UserInputError("'resume' goes on with an unfinished training, 'continue_from' with a finished LoRA. Send one of them.")
         base = studio.continued(person.name, body.continue_from, base)
-    request = TrainRequest(person.name, choice.name, _settings(base, body.settings), body.resume, continue_from=body.continue_from)
+    request = TrainRequest(person.name, choice.name, with_settings(base, body.settings), body.resume, continue_from=body.continue_from)
     return studio.submit_train(request)
 
 
 def estimate(studio: Studio, body: EstimateBody) -> EstimateView:
     """Memory and time of a training, and what to change when memory is short."""
-    choice = _choice(studio, body.checkpoint)
-    config = _settings(choice.train, body.settings)
+    choice = choice_named(studio, body.checkpoint)
+    config = with_settings(choice.train, body.settings)
     said = studio.estimate(choice.name, config)
     plan = studio.fitted(choice.name, config)
     lean = plan.config if plan.reason else None if said.fits else studio.leaner(choice.name, config)
@@ -132,9 +132,9 @@ def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
     person = known_person(studio, body.person)
     if body.with_lora and not person.loras:
         raise Conflict(f"'{person.name}' has no face LoRA yet. POST /train first.")
-    choice = _choice(studio, body.checkpoint)
+    choice = choice_named(studio, body.checkpoint)
     style = find_style(studio.styles(), body.style).id if body.style else None
-    config = _settings(choice.portrait, body.settings)
+    config = with_settings(choice.portrait, body.settings)
     request = PortraitRequest(
         person.name,
         choice.name,
@@ -149,7 +149,7 @@ def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
     return studio.submit_portraits(request)
 
 
-def _choice(studio: Studio, name: str | None) -> CheckpointChoice:
+def choice_named(studio: Studio, name: str | None) -> CheckpointChoice:
     """The checkpoint by name only: a path in a request would open any file of this machine."""
     known = studio.checkpoints()
     if name is None:
@@ -160,5 +160,6 @@ def _choice(studio: Studio, name: str | None) -> CheckpointChoice:
     return found
 
 
-def _settings(base: S, given: Mapping[str, Any]) -> S:
+def with_settings(base: S, given: Mapping[str, Any]) -> S:
+    """``base`` with the settings ``given`` over it."""
     return type(base).from_dict({**base.to_dict(), **given})

@@ -20,6 +20,8 @@ from facechain_ext.errors import FileFormatError, UserInputError
 from facechain_ext.workspace import PrivateFolder, safe_file_name, storage_errors
 
 MB = 1 << 20
+PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+"""Faces belong in nobody's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _from_json(body: bytes) -> Sent:
     photos: list[tuple[str, BinaryIO | bytes]] = []
     for number, photo in enumerate(read.photos, start=1):
         name, data = (photo.name, photo.data) if isinstance(photo, PhotoBody) else ("", photo)
-        photos.append((name, _decoded(data, name or f"photo {number}")))
+        photos.append((name, decoded(data, name or f"photo {number}")))
     return Sent(read.person, read.checkpoint, read.settings, photos)
 
 
@@ -108,7 +110,12 @@ def _json(text: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _decoded(data: str, name: str) -> bytes:
+def decoded(data: str, name: str) -> bytes:
+    """The bytes of ``data``, base64 or a data: address.
+
+    Raises:
+        FileFormatError: when it is neither.
+    """
     text = data.partition(",")[2] if data.startswith("data:") else data
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -156,3 +163,13 @@ def _pieces(source: BinaryIO | bytes) -> Iterator[bytes]:
         return
     while piece := source.read(MB):
         yield piece
+
+
+def pieces(file: Path, folder: PrivateFolder) -> Iterator[bytes]:
+    """``file`` piece by piece; ``folder`` goes with the last one, or when the other side hangs up and this is forgotten."""
+    try:
+        with file.open("rb") as source:
+            while piece := source.read(MB):
+                yield piece
+    finally:
+        folder.remove()

@@ -13,7 +13,7 @@ from facechain_ext.faces.attributes import Suggestion
 from facechain_ext.faces.types import PhotoVerdict
 from facechain_ext.progress import LossPoint
 from facechain_ext.services.jobs import Job
-from facechain_ext.services.requests import CheckpointChoice, Person, RankedPortraits, TrainResult
+from facechain_ext.services.requests import CheckpointChoice, Person, RankedPortraits, StyleTrainResult, TrainResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,19 @@ def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:
     }
 
 
-def _result(job: Job, images: Sequence[schemas.ImageView]) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | None:
+def _result(
+    job: Job, images: Sequence[schemas.ImageView]
+) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | schemas.StyleOutcome | None:
     result = job.result
+    if isinstance(result, StyleTrainResult):
+        return schemas.StyleOutcome(
+            style=result.style.id,
+            trained_steps=result.steps,
+            pictures=result.pictures,
+            captions=result.captioned,
+            seconds=result.seconds,
+            notes=list(result.notes),
+        )
     if isinstance(result, Prepared):
         return prepare_result(result)
     if isinstance(result, TrainResult):

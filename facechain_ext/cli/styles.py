@@ -13,6 +13,7 @@ from facechain_ext.cli.output import Output, duration
 from facechain_ext.cli.people import confirmed
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.services.requests import StyleTrainRequest
 from facechain_ext.styles.catalog import Style, find_style
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -147,7 +148,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a style LoRA from pictures. Ctrl-C stops and keeps what was learned."""
-    from facechain_ext.services.train_style import StyleTrainRequest
 
     output = Output(as_json=as_json)
     studio = make_studio(output)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
 from facechain_ext.progress import LossPoint
+from facechain_ext.styles.catalog import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +178,36 @@ class CheckpointChoice:
     """Settings that suit it."""
     portrait: PortraitConfig
     prepare: PrepareConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTrainRequest:
+    """Pictures (files or folders) to learn the style called ``name`` from."""
+
+    name: str
+    sources: tuple[Path, ...]
+    trigger: str = ""
+    """The word that will call it; made of the name when empty."""
+    checkpoint: str | None = None
+    config: TrainConfig = field(default_factory=TrainConfig)
+    licence: str = "yours"
+    replace: bool = False
+    """Train a style of this name anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTrainResult:
+    """A style with its new LoRA."""
+
+    style: Style
+    lora: Path
+    pictures: int
+    captioned: str
+    """Where the captions come from, for people."""
+    steps: int
+    seconds: float
+    loss: float
+    stopped_early: bool
+    curve: tuple[LossPoint, ...]
+    previews: tuple[Path, ...]
+    notes: tuple[str, ...] = ()

@@ -18,6 +18,8 @@ from facechain_ext.services.requests import (
     PortraitRequest,
     PrepareRequest,
     RankedPortraits,
+    StyleTrainRequest,
+    StyleTrainResult,
     TrainRequest,
     TrainResult,
 )
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.services.styles import Imported
-    from facechain_ext.services.train_style import StyleTrainRequest, StyleTrainResult
     from facechain_ext.styles.catalog import Style
     from facechain_ext.training.fitting import Fitted
 

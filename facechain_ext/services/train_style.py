@@ -6,7 +6,7 @@ import collections
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,8 @@ from facechain_ext.faces.reading import expand, natural_key, read_photo
 from facechain_ext.faces.types import Dataset, Image, PreparedPhoto
 from facechain_ext.lora import files
 from facechain_ext.ports import Captioner, CheckpointInfo, TrainHost
-from facechain_ext.progress import CancelToken, LossPoint, Progress, ProgressSink, Stage
+from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.requests import StyleTrainRequest, StyleTrainResult
 from facechain_ext.services.styles import save_style, trained_folder
 from facechain_ext.styles.catalog import Style
 from facechain_ext.styles.importing import slug
@@ -35,39 +36,6 @@ COMMON = 0.5
 STYLE_WEIGHT = 0.8
 CONTEXTS = {768, 1024, 2048}
 """Widths of the text encoders of full-size checkpoints; a LoRA of another fits no other checkpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class StyleTrainRequest:
-    """Pictures (files or folders) to learn the style called ``name`` from."""
-
-    name: str
-    sources: tuple[Path, ...]
-    trigger: str = ""
-    """The word that will call it; made of the name when empty."""
-    checkpoint: str | None = None
-    config: TrainConfig = field(default_factory=TrainConfig)
-    licence: str = "yours"
-    replace: bool = False
-    """Train a style of this name anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class StyleTrainResult:
-    """A style with its new LoRA."""
-
-    style: Style
-    lora: Path
-    pictures: int
-    captioned: str
-    """Where the captions come from, for people."""
-    steps: int
-    seconds: float
-    loss: float
-    stopped_early: bool
-    curve: tuple[LossPoint, ...]
-    previews: tuple[Path, ...]
-    notes: tuple[str, ...] = ()
 
 
 def train_style(

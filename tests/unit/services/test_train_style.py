@@ -12,9 +12,8 @@ from safetensors import safe_open
 from facechain_ext.config import PortraitConfig, TrainConfig
 from facechain_ext.errors import Cancelled, UserInputError
 from facechain_ext.progress import CancelToken, Stage
-from facechain_ext.services.requests import PortraitRequest
+from facechain_ext.services.requests import PortraitRequest, StyleTrainRequest
 from facechain_ext.services.studio import Studio
-from facechain_ext.services.train_style import StyleTrainRequest
 from facechain_ext.styles.catalog import find_style
 from tests.unit.services.conftest import PERSON
 
