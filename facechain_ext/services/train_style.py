@@ -16,14 +16,18 @@ from facechain_ext.config import TrainConfig, plain_words
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.reading import expand, natural_key, read_photo
 from facechain_ext.faces.types import Dataset, Image, PreparedPhoto
-from facechain_ext.lora import files
+from facechain_ext.lora.export import write_adapter
+from facechain_ext.lora.files import LoraOrigin
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Captioner, CheckpointInfo, TrainHost
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.requests import StyleTrainRequest, StyleTrainResult
 from facechain_ext.services.styles import save_style, trained_folder
 from facechain_ext.styles.catalog import Style
+from facechain_ext.styles.header import CONTEXTS, read_header
 from facechain_ext.styles.importing import slug
 from facechain_ext.styles.wording import gender_words, smuggled_words
+from facechain_ext.training.fitting import fitted
 from facechain_ext.training.loop import STATE_FILE, TrainOutcome, Watch, train
 from facechain_ext.workspace import Workspace, storage_errors
 
@@ -34,8 +38,6 @@ MOST_TEXT = 4000
 COMMON = 0.5
 """Tags that more than this share of the captions has become the style's words (FaceChain's rule)."""
 STYLE_WEIGHT = 0.8
-CONTEXTS = {768, 1024, 2048}
-"""Widths of the text encoders of full-size checkpoints; a LoRA of another fits no other checkpoint."""
 
 
 def train_style(
@@ -62,14 +64,17 @@ def train_style(
     # A style is in the whole picture, and nobody's likeness says which step was best.
     config = replace(request.config, face_weight=0.0, prior_weight=0.0, keep="last", patience=0, mask="face")
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
+    plan = fitted(host.footprint(), config)
+    config = plan.config
+    notes += [plan.reason] if plan.reason else []
     with host.open_session(gradient_checkpointing=config.gradient_checkpointing, on_progress=on_progress, cancel=cancel) as session:
         outcome = train(session, dataset, config, folder, Watch(on_progress, cancel, lambda _: None))
-        targets, checkpoint = session.lora_targets(), session.checkpoint
+        checkpoint = session.checkpoint
     if outcome.steps == 0:
         raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
     on_progress(Progress(Stage.SAVE, message="Saving the style"))
     words = common_tags(tags, notes)
-    style = _stored(request, workspace, (name, trigger, words), {targets[p]: pair for p, pair in outcome.adapter.items()}, checkpoint, outcome, config)
+    style = _stored(request, workspace, (name, trigger, words), checkpoint, outcome, config)
     (folder / STATE_FILE).unlink(missing_ok=True)
     on_progress(Progress(Stage.DONE, 1, 1, "Done"))
     if style.lora_file is None:
@@ -179,14 +184,13 @@ def _stored(
     request: StyleTrainRequest,
     workspace: Workspace,
     called: tuple[str, str, list[str]],
-    state: files.KohyaState,
     checkpoint: CheckpointInfo,
     outcome: TrainOutcome,
     config: TrainConfig,
 ) -> Style:
     name, trigger, words = called
     lora = _free(workspace.styles / "loras", name)
-    origin = files.LoraOrigin(
+    origin = LoraOrigin(
         name=lora.stem,
         family=checkpoint.family,
         prediction=checkpoint.prediction,
@@ -200,15 +204,15 @@ def _stored(
         captions=[", ".join([trigger, *words])],
         seed=config.seed,
     )
-    files.write(lora, state, origin)
-    width = next((down.shape[1] for key, (down, _) in state.items() if key.endswith("attn2_to_k")), None)
+    write_adapter(lora, outcome.adapter, origin, Kind(config.kind), config.targets)
+    width = read_header(lora).context
     values = {
         "id": name,
         "name": request.name.strip(),
         "category": "own",
         "prompt": ", ".join(["{person}", trigger, *words]),
         "lora": lora.stem,
-        "lora_for": checkpoint.name if width not in CONTEXTS else None,
+        "lora_for": checkpoint.name if width is not None and width not in CONTEXTS else None,
         "weight": STYLE_WEIGHT,
         "family": checkpoint.family.value,
         "licence": request.licence,
