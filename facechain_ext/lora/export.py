@@ -19,6 +19,9 @@ from facechain_ext.lora.sizes import LOKR_FACTOR, Kind, scale_of
 LYCORIS = "lycoris.kohya"
 PRESETS = {"attention": "attn-only", "linear": "attn-mlp", "conv": "full"}
 """LyCORIS' names for what is adapted."""
+PRODUCTS = (Kind.LOHA, Kind.LOKR)
+"""Kept in full precision: what is rounded in one factor is multiplied by the others, and A1111 multiplies these in the file's precision,
+which it cannot in halves on a CPU (torch 2.1); it then leaves each such layer out without a word."""
 
 
 def write_adapter(
@@ -26,12 +29,14 @@ def write_adapter(
 ) -> None:
     """Write ``state``, by kohya's names, as a file, whole or not at all; the same state gives the same bytes.
 
-    ``reach`` is "attention", "linear" or "conv". Modules of another rank than the origin's (the text encoder's) have its share of alpha.
+    ``reach`` is "attention", "linear" or "conv"; ``dtype`` is not that of LoHa and LoKr. Modules of another rank than the origin's (the text encoder's) have its share of alpha.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
     """
     scale = scale_of(kind, origin.rank, origin.alpha)
+    if kind in PRODUCTS:
+        dtype = torch.float32
     tensors: Tensors = {}
     for name, learned in sorted(state.items()):
         parts, alpha = _parts(learned, kind, scale, origin.rank)

@@ -106,7 +106,10 @@ def _fused() -> bool:
 def targets_of(unet: torch.nn.Module, family: Family, reach: str = "linear", *, every: bool = False) -> dict[str, str]:
     """LDM module path -> kohya's name for all that a face LoRA of ``reach`` adapts, with ``every`` all that LoRA files may hold."""
     targets = {}
-    for path, _ in unet.named_modules():
+    for path, module in unet.named_modules():
+        # LDM's skip connections are identities where nothing changes its width.
+        if getattr(module, "weight", None) is None:
+            continue
         try:
             diffusers = diffusers_path(path, family)
         except KeyError:
