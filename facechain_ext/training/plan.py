@@ -13,13 +13,13 @@ from math import ceil, prod
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.ports import Estimate, Footprint
+from facechain_ext.training.layers import TEXT_TOKENS, Layer, chosen, kept, layers, parameters
 
-TEXT_TOKENS = 77
 LORA_BYTES = 16
 """Per LoRA parameter: weight, gradient and two moments in float32."""
-RESBLOCK, TRANSFORMER, BLOCK, FEEDS = 3.0, 3.0, 28.3, 8
+RESBLOCK, TRANSFORMER, BLOCK, FEED_FORWARD = 3.0, 3.0, 28.3, 5.0
 """Elements saved for the backward pass: per channel in and out of a residual block, per channel and token of a spatial transformer
-and of each transformer block in it, and ranks per token in each of the latter."""
+and of each transformer block in it; of the latter those that only an adapter on the feed-forward layers needs."""
 UPSAMPLE, DOWNSAMPLE = 4.0, 1.0
 SAFETY = 1.15
 """Allocators round up and fragment; mixed precision keeps some activations in float32."""
@@ -47,12 +47,14 @@ class _Block:
     """Elements per token kept for the backward pass."""
     kept: float
     """Elements per token kept when activations inside are computed again."""
-    ranks: int
-    """LoRA outputs kept per token, in ranks."""
-    text: float
+    layers: tuple[Layer, ...]
+    """What an adapter may be on."""
+    text: float = 0.0
     """Elements per sample, of the text's tokens."""
-    heads: int
+    heads: int = 0
     """Attention heads whose matrices are kept too where attention is not fused; times its depth."""
+    feed_forward: float = 0.0
+    """Elements per token, of ``saved``, that are not kept where the feed-forward layers do not learn."""
 
 
 def estimate(footprint: Footprint, config: TrainConfig, speed: float | None, *, measured: bool = False) -> Estimate:
@@ -65,7 +67,12 @@ class Blocks:
     """What a UNet is made of, read from its shapes once for many settings."""
 
     def __init__(self, footprint: Footprint) -> None:
-        self.all = _blocks(footprint)
+        self._all = _blocks(footprint)
+
+    def learning(self, config: TrainConfig) -> list[_Block]:
+        """In the order of the forward pass, from the first adapter on: before it nothing needs a gradient."""
+        first = next((i for i, b in enumerate(self._all) if chosen(b.layers, config)), 0)
+        return self._all[first:]
 
 
 def memory_bytes(footprint: Footprint, config: TrainConfig, blocks: Blocks) -> int:
@@ -86,19 +93,19 @@ def leaner(config: TrainConfig) -> list[TrainConfig]:
 
 def peak_bytes(footprint: Footprint, config: TrainConfig, side: int, known: Blocks | None = None) -> int:
     """Bytes at the peak of a step on latents of ``side``, weights that are loaded already left out."""
-    blocks = (known or Blocks(footprint)).all
+    blocks = (known or Blocks(footprint)).learning(config)
     saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks)
     if config.gradient_checkpointing:
         inside = max((_elements(b, side, config, footprint, whole=True) for b in blocks), default=0.0)
         saved = sum(_elements(b, side, config, footprint, whole=False) for b in blocks) + inside
-    return ceil(SAFETY * (saved * config.batch * footprint.bytes_each + LORA_BYTES * _lora_parameters(footprint, config.rank)))
+    return ceil(SAFETY * (saved * config.batch * footprint.bytes_each + LORA_BYTES * parameters(layers(footprint.shapes), config)))
 
 
 def _resident_bytes(footprint: Footprint, config: TrainConfig, side: int, blocks: Blocks) -> int:
     """As ``peak_bytes``, but what the process holds on a CPU: the heap's holes counted too."""
-    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.all) * config.batch * footprint.bytes_each
+    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.learning(config)) * config.batch * footprint.bytes_each
     heap = saved * (HEAP_CHECKPOINTED if config.gradient_checkpointing else HEAP)
-    return ceil(CPU_WORKSPACE + heap + LORA_BYTES * _lora_parameters(footprint, config.rank))
+    return ceil(CPU_WORKSPACE + heap + LORA_BYTES * parameters(layers(footprint.shapes), config))
 
 
 def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:
@@ -140,12 +147,14 @@ def _elements(block: _Block, side: int, config: TrainConfig, footprint: Footprin
     tokens = _tokens(side, block.scale)
     if not whole:
         return block.kept * tokens
-    found = (block.saved + block.ranks * config.rank) * tokens + block.text
+    found = block.saved * tokens + block.text + kept(block.layers, config, tokens)
+    if config.targets == "attention":
+        found -= block.feed_forward * tokens
     return found if footprint.fused_attention else found + block.heads * tokens * (tokens + TEXT_TOKENS)
 
 
 def _blocks(footprint: Footprint) -> list[_Block]:
-    """In the order of the forward pass, from the first LoRA on: before it nothing needs a gradient."""
+    """In the order of the forward pass."""
     shapes, scales = footprint.shapes, _scales(footprint.shapes)
     found: list[_Block] = []
     for place in sorted(scales, key=_order):
@@ -154,15 +163,14 @@ def _blocks(footprint: Footprint) -> list[_Block]:
             head = f"{place}{part}."
             if f"{head}in_layers.2.weight" in shapes:
                 out, into = shapes[f"{head}in_layers.2.weight"][:2]
-                found.append(_Block(scale, RESBLOCK * (into + out), into, 0, 0.0, 0))
+                found.append(_Block(scale, RESBLOCK * (into + out), into, layers(shapes, head)))
             elif f"{head}proj_in.weight" in shapes:
                 found.append(_transformer(shapes, head, scale, footprint))
             elif f"{head}op.weight" in shapes:
-                found.append(_Block(scale // 2, DOWNSAMPLE * shapes[f"{head}op.weight"][1], 0.0, 0, 0.0, 0))
+                found.append(_Block(scale // 2, DOWNSAMPLE * shapes[f"{head}op.weight"][1], 0.0, layers(shapes, head)))
             elif f"{head}conv.weight" in shapes:
-                found.append(_Block(scale, UPSAMPLE * shapes[f"{head}conv.weight"][1], 0.0, 0, 0.0, 0))
-    first = next((i for i, b in enumerate(found) if b.ranks), 0)
-    return found[first:]
+                found.append(_Block(scale, UPSAMPLE * shapes[f"{head}conv.weight"][1], 0.0, layers(shapes, head)))
+    return found
 
 
 def _transformer(shapes: Mapping[str, Sequence[int]], head: str, scale: int, footprint: Footprint) -> _Block:
@@ -170,7 +178,13 @@ def _transformer(shapes: Mapping[str, Sequence[int]], head: str, scale: int, foo
     depth = len({m[1] for name in shapes if (m := re.match(re.escape(head) + r"transformer_blocks\.(\d+)\.", name))})
     heads = footprint.heads or max(1, width // 64)
     return _Block(
-        scale, (TRANSFORMER + BLOCK * depth) * width, (1 + depth) * width, FEEDS * depth + 2, TEXT_TOKENS * 2.0 * width * depth, heads * depth
+        scale,
+        (TRANSFORMER + BLOCK * depth) * width,
+        (1 + depth) * width,
+        layers(shapes, head),
+        TEXT_TOKENS * 2.0 * width * depth,
+        heads * depth,
+        FEED_FORWARD * depth * width,
     )
 
 
@@ -201,11 +215,3 @@ def _order(place: str) -> tuple[int, int]:
 
 def _tokens(side: int, scale: int) -> int:
     return ceil(side / scale) ** 2
-
-
-def _lora_parameters(footprint: Footprint, rank: int) -> int:
-    return sum(rank * (shape[0] + shape[1]) for name, shape in footprint.shapes.items() if len(shape) >= 2 and _adapted(name))
-
-
-def _adapted(name: str) -> bool:
-    return bool(re.search(r"(proj_in|proj_out|transformer_blocks\.\d+\.(attn[12]\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2)))\.weight$", name))

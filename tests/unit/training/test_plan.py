@@ -12,8 +12,9 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from facechain_ext.config import TrainConfig
-from facechain_ext.lora.naming import FACE_TARGETS, ldm_path
+from facechain_ext.lora.naming import FACE_TARGETS, ldm_path, unet_targets
 from facechain_ext.lora.network import inject
+from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Family, Footprint
 from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, leaner, operations, peak_bytes
 
@@ -103,6 +104,20 @@ def test_memory_is_what_autograd_keeps(family: Family, batch: int, side: int, ra
     said = peak_bytes(footprint(family, module), config, side) / SAFETY
 
     assert said == pytest.approx(really, rel=0.06)
+
+
+@pytest.mark.parametrize(("family", "kind", "reach"), [("sd2", "lora", "attention"), ("sd1", "dora", "conv"), ("sd1", "loha", "linear"), ("sd1", "lokr", "conv")])
+def test_memory_follows_kind_and_layers(family: str, kind: str, reach: str):
+    module = unet(Family(family))
+    targets = unet_targets([name for name, _ in module.named_modules()], Family(family), reach=reach)
+    config = TrainConfig(batch=2, rank=4, kind=kind, targets=reach)
+    with inject(module, targets=targets, rank=4, alpha=4, seed=1, kind=Kind(kind)) as adapter:
+        own = sum(p.numel() for p in adapter.parameters())
+        with counted(module) as kept:
+            module(**inputs(Family(family), 2, 16))
+    really = sum(v.untyped_storage().nbytes() for v in kept.values()) + 16 * own
+
+    assert peak_bytes(footprint(Family(family), module), config, 16) / SAFETY == pytest.approx(really, rel=0.06)
 
 
 @pytest.mark.parametrize("family", list(TOPOLOGIES))
