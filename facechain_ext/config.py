@@ -114,7 +114,7 @@ class PrepareConfig(Settings):
     buckets: bool = False
     """Crops in the shape of their photo (bucketed aspect ratios, about as many pixels) instead of squares."""
     captions: str = field(default="described", metadata=choices("plain", "described", "host"))
-    """Only the trigger and class word (plain), also what can be measured: framing, view, light, background (described), or also the tags of
+    """Only the trigger and class word (plain), also what can be measured: framing, view, light, glasses, background (described), or also the tags of
     the WebUI's own captioner, where its model is installed (host). What most photos share is left out."""
     background: str = field(default="keep", metadata=choices("keep", "blur", "white"))
     """What becomes of everything behind the person in the crops."""
