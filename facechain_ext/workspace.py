@@ -16,9 +16,9 @@ import unicodedata
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from facechain_ext.errors import FileFormatError, StorageError, UserInputError
+from facechain_ext.errors import FileFormatError, HostError, StorageError, UserInputError
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(1, 10)), *(f"lpt{i}" for i in range(1, 10))}
 NAME_LENGTH = 64
@@ -169,6 +169,36 @@ def added_files(target: Path, what: str) -> Iterator[Path]:
                 os.replace(file, target / file.name)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(file: Path, sentence: str) -> Iterator[None]:
+    """Hold the lock ``file`` meanwhile, against other threads and processes; it ends with the process, however that ends.
+
+    Raises:
+        HostError: with ``sentence`` when somebody else holds it.
+    """
+    with storage_errors("the lock"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = file.open("a+b")
+    with handle:
+        try:
+            _lock(handle)
+        except OSError as error:
+            raise HostError(sentence) from error
+        yield
+
+
+def _lock(handle: IO[bytes]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        handle.seek(0)
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def default_root() -> Path:

@@ -25,7 +25,9 @@ from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.fitting import Fitted, fitted
 from facechain_ext.training.loop import STATE_FILE, Score, Sources, TrainOutcome, Watch, train
 from facechain_ext.training.start import checked, read_start
-from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, lora_name, storage_errors
+from facechain_ext.workspace import PersonFolder, Workspace, atomic_path, held, lora_name, storage_errors
+
+LOCK_FILE = ".lock"
 
 
 def train_person(
@@ -41,22 +43,24 @@ def train_person(
 
     Raises:
         UserInputError: without a dataset, when there is nothing to resume, or the LoRA to continue does not fit.
+        HostError: when another training of the person is under way, in this program or another.
         TrainingError, StorageError, Cancelled, Paused: what was learned up to the last saved state can be resumed.
     """
     folder = workspace.existing_person(request.person)
     dataset = dataset_of(folder, analyzer)
-    if not request.resume:
-        # The earlier unfinished state stays until this training saves its own: it may be cancelled or fail before.
-        with storage_errors("the training"):
-            shutil.rmtree(folder.training / "previews", ignore_errors=True)
-            (folder.training / CARD_FILE).unlink(missing_ok=True)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     plan = _planned(request, folder, host)
     config, start = plan.config, None
     if request.continue_from is not None and not request.resume:
         start = read_start(lora_file(folder, request.continue_from))
     saving = config.gradient_checkpointing
-    with host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
+    alone = held(folder.training / LOCK_FILE, f"Another training of '{folder.name}' is under way. Wait until it has ended, or stop it.")
+    with alone, host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
+        if not request.resume:
+            # The earlier unfinished state stays until this training saves its own: it may be cancelled or fail before.
+            with storage_errors("the training"):
+                shutil.rmtree(folder.training / "previews", ignore_errors=True)
+                (folder.training / CARD_FILE).unlink(missing_ok=True)
         watch = Watch(on_progress, cancel, likeness_to(dataset.mean_embedding, analyzer))
         if start is not None:
             checked(start, config, session.checkpoint.family)

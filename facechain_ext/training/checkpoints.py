@@ -49,6 +49,8 @@ class TrainState:
     """Name and hash of the LoRA that the training began with."""
     average: AdapterState = field(default_factory=dict)
     """Moving average of the adapter, where there is one."""
+    lean: dict[str, int] = field(default_factory=dict)
+    """What was given up when memory ran out (``recovery.given_up``): a resumed run does without it too, and so comes to the same."""
 
 
 def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfig) -> dict[str, str]:
@@ -83,6 +85,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "optimizer": {"numbers": state.optimizer.numbers, "groups": state.optimizer.groups},
         "looks": [asdict(v) for v in state.looks],
         "grown_from": state.grown_from,
+        "lean": state.lean,
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
     }
@@ -118,7 +121,7 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
     looks = tuple(Look(**v) for v in header.get("looks", ()))
     adapter, average = nested(learned["adapter"]), nested(learned["average"])
     scaler, rate, grown = header.get("scaler", {}), header.get("rate", 1.0), header.get("grown_from", "")
-    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown, average)
+    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown, average, header.get("lean", {}))
     return state, header["marks"]
 
 

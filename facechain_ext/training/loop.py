@@ -38,7 +38,7 @@ from facechain_ext.training.optim import (
 )
 from facechain_ext.training.previews import keep_the_best, preview
 from facechain_ext.training.prior import PRIOR_STREAM, class_dataset, prior_cache
-from facechain_ext.training.recovery import MOST_BACK, lighten, ran_away, release
+from facechain_ext.training.recovery import MOST_BACK, give_up, given_up, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Sources, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
 from facechain_ext.training.samples import draw, loss_of
@@ -137,6 +137,7 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
                 optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
             if saved is not None:
                 _restore(run, adapter, optimizer, saved)
+                give_up(run, saved.lean)
             _steps(run, adapter, optimizer, marks)
             if hasattr(optimizer, "eval"):  # schedule-free: from here on the parameters are used, not learned with
                 optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
@@ -324,7 +325,7 @@ def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *,
 
     learned, average = whole(adapter.state()), whole(run.average.state() if run.average else {})
     looks = tuple(run.looks)
-    return TrainState(run.step, learned, known, tuple(run.curve), run.seconds, run.scaler, run.rate, looks, run.grown_from, average)
+    return TrainState(run.step, learned, known, tuple(run.curve), run.seconds, run.scaler, run.rate, looks, run.grown_from, average, given_up(run))
 
 
 def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -38,6 +38,7 @@ def lighten(run: Run) -> str | None:
     The same samples make a step as before, in more passes: only rounding differs. A lower resolution is another training in all else.
     """
     if run.session.checkpoint_blocks():
+        run.saving = True
         return "gradient checkpointing is on from here"
     if run.portion > 1:
         run.portion = (run.portion + 1) // 2
@@ -47,6 +48,20 @@ def lighten(run: Run) -> str | None:
         return None
     run.resolution = lower
     return f"training goes on at {lower} px"
+
+
+def given_up(run: Run) -> dict[str, int]:
+    """What ``lighten`` has done to ``run`` so far, as plain data."""
+    return {"saving": int(run.saving), "portion": run.portion, "resolution": run.resolution}
+
+
+def give_up(run: Run, lean: Mapping[str, int]) -> None:
+    """Let ``run`` do without what an earlier stretch of it had to give up."""
+    if lean.get("saving"):
+        run.session.checkpoint_blocks()
+        run.saving = True
+    run.portion = min(run.portion, lean.get("portion", run.portion))
+    run.resolution = min(run.resolution, lean.get("resolution", run.resolution))
 
 
 def release(device: torch.device) -> None:

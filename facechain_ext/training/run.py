@@ -79,6 +79,8 @@ class Run:
     """State of the gradient scaler as last saved."""
     rate: float = 1.0
     """Share of the learning rate still used."""
+    saving: bool = False
+    """True once memory ran out and gradient checkpointing was switched on."""
     portion: int = 0
     """Samples in each pass; fewer than ``config.batch`` once memory ran out."""
     notes: list[str] = field(default_factory=list)

@@ -62,7 +62,7 @@ def _panel(title: str, details: str, steps: str, fraction: float | None, job: Jo
     bar = '<div class="fc-bar fc-busy"><i></i></div>'
     if fraction is not None:
         bar = f'<div class="fc-bar" role="progressbar" aria-valuenow="{fraction:.2f}"><i style="width:{100 * fraction:.1f}%"></i></div>'
-    since = f"running for {duration(time.time() - job.started)}" if job.started else ""
+    since = f"running for {duration(max(0.0, time.time() - job.started))}" if job.started else ""
     who = f"{KINDS.get(job.kind, job.kind).capitalize()} · {job.person}"
     return (
         f'<div class="fc-box fc-progress"><div class="fc-over">{escape(who)}</div>'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from facechain_ext.errors import UserInputError
 from facechain_ext.hosts.standalone.inspection import inspect
-from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.hosts.standalone.sidecar import Stamp, read_sidecar, stamp_of
 from facechain_ext.ports import Footprint
 from facechain_ext.services.requests import CheckpointChoice
 from facechain_ext.workspace import Workspace
@@ -25,7 +25,7 @@ class StandaloneCheckpoints:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._open: tuple[Path, StandaloneHost] | None = None
+        self._open: tuple[Stamp, StandaloneHost] | None = None
         self._lock = threading.Lock()
 
     def choices(self) -> Sequence[CheckpointChoice]:
@@ -63,18 +63,18 @@ class StandaloneCheckpoints:
 
         found = self.find(choice)
         with self._lock:
-            opened = self._open[1] if self._open is not None and self._open[0] == found.path.resolve() else None
+            opened = self._open[1] if self._open is not None and self._open[0] == stamp_of(found.path) else None
         return opened.footprint() if opened else footprint(found.path, read_sidecar(found.path).resolution, loaded=False)
 
     def open(self, choice: str | None) -> StandaloneHost:
-        """The host of a checkpoint; the one opened before is dropped when it is another."""
+        """The host of a checkpoint; the one opened before is dropped when it is another, or when its file was replaced since."""
         from facechain_ext.hosts.standalone.host import StandaloneHost
 
         path = self.find(choice).path.resolve()
         with self._lock:
-            if self._open is None or self._open[0] != path:
+            if self._open is None or self._open[0] != stamp_of(path):
                 self._open = None
-                self._open = (path, StandaloneHost(path))
+                self._open = (stamp_of(path), StandaloneHost(path))
             return self._open[1]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.blending import blended
 from facechain_ext.hosts.standalone.footprint import footprint
@@ -17,7 +18,7 @@ from facechain_ext.hosts.standalone.inspection import checkpoint_info
 from facechain_ext.hosts.standalone.loading import Parts, load
 from facechain_ext.hosts.standalone.prompts import encode
 from facechain_ext.hosts.standalone.sampling import sample
-from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.hosts.standalone.sidecar import read_sidecar, stamp_of
 from facechain_ext.lora.naming import text_targets, unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
@@ -92,7 +93,7 @@ class StandaloneHost:
     """Implements ``TrainHost`` and ``ImageGenerator``; loads the checkpoint at first use."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._file, self._stamp = file, stamp_of(file)
         self._sidecar = read_sidecar(file)
         self._info = checkpoint_info(file, self._sidecar.resolution)
         self._parts: Parts | None = None
@@ -108,6 +109,8 @@ class StandaloneHost:
         """The loaded checkpoint."""
         with self._lock:
             if self._parts is None:
+                if stamp_of(self._file) != self._stamp:
+                    raise HostError(f"The checkpoint {self._file.name} was replaced since it was chosen. Start again with the new one.")
                 keep_heap()
                 self._parts = load(self._file, self._sidecar)
             return self._parts

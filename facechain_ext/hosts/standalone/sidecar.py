@@ -14,6 +14,19 @@ SCHEMA = 1
 SUFFIX = ".facechain.json"
 
 
+Stamp = tuple[Path, int, int]
+"""What tells a file from another that took its place."""
+
+
+def stamp_of(file: Path) -> Stamp:
+    """``file``'s real path, size and time of change (ns); zeros when it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return file.resolve(), 0, 0
+    return file.resolve(), found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """Hints beside a checkpoint; the defaults are those of a full-size SD1.5."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 
 import pytest
 from PIL import Image as PilImage
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from facechain_ext.errors import Cancelled, Paused, TrainingError, UserInputError
+from facechain_ext.errors import Cancelled, HostError, Paused, TrainingError, UserInputError
+from facechain_ext.hosts.standalone.checkpoints import SHIPPED, StandaloneCheckpoints
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.people import read_card
 from facechain_ext.services.requests import TrainRequest
+from facechain_ext.services.studio import Studio
 from tests.unit.services.conftest import PERSON, QUICK, contents
 
 
@@ -196,3 +200,44 @@ def test_resuming_nothing_is_refused(copy):
     with pytest.raises(UserInputError, match="no unfinished training"):
         copy.train(TrainRequest(PERSON, config=QUICK, resume=True))
     assert contents(copy.workspace.root) == before
+
+
+def test_a_second_training_of_the_same_person_meanwhile_is_refused(copy):
+    """In another program, say: this one's jobs wait for each other."""
+    found = []
+
+    def begin_another() -> None:
+        with pytest.raises(HostError, match="Another training of 'Ada Lovelace' is under way"):
+            copy.train(TrainRequest(PERSON, config=replace(QUICK, seed=9)))
+        found.append(1)
+
+    made = copy.train(TrainRequest(PERSON, config=QUICK), acting_at(3, begin_another))
+    assert (found, made.steps) == ([1], 6)
+    assert copy.train(TrainRequest(PERSON, config=replace(QUICK, steps=1))).steps == 1
+
+
+def test_a_checkpoint_file_replaced_meanwhile(copy, house, tmp_path):
+    """What was loaded is trained to the end and named; the next training takes the new file."""
+    file = tmp_path / "mine.safetensors"
+    for kind in (".safetensors", ".facechain.json"):
+        shutil.copy(SHIPPED / f"tiny-faces{kind}", tmp_path / f"mine{kind}")
+    fresh = Studio(copy.workspace, lambda: copy.analyzer, StandaloneCheckpoints(copy.workspace))
+    request = TrainRequest(PERSON, checkpoint=str(file), config=QUICK)
+
+    def replace_it() -> None:
+        tensors = load_file(file)
+        name = next(n for n in tensors if n.endswith("input_blocks.1.1.proj_in.weight"))
+        save_file({**tensors, name: tensors[name] * 1.5}, tmp_path / "other.safetensors")
+        os.replace(tmp_path / "other.safetensors", file)
+
+    def told(lora) -> str:
+        with safe_open(lora, "pt") as source:
+            return source.metadata()["ss_new_sd_model_hash"]
+
+    first = fresh.train(request, acting_at(3, replace_it))
+    ours, theirs = load_file(first.lora), load_file(house.trained.lora)
+    assert all(bool((ours[k] == theirs[k]).all()) for k in theirs)
+    assert told(first.lora) == told(house.trained.lora)
+    second = fresh.train(request)
+    assert told(second.lora) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert any(bool((load_file(second.lora)[k] != ours[k]).any()) for k in ours)
