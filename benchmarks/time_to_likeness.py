@@ -4,7 +4,7 @@
 
 People of the workspace need prepared photos; nothing is written to it. All trainers get the same crops and captions and the checkpoint that comes along,
 one after another with one thread each; counted is all from the loaded model on (encoding, steps, saving) but the portraits that judge. They are the same
-for all: eight, with the seeds, prompt, sampler and steps of a training's previews, a portrait without a face counting as 0.
+for all: with the seeds, prompt, sampler and steps of a training's previews, a portrait without a face counting as 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from facechain_ext.training.previews import PREVIEW_CFG, PREVIEW_SAMPLER, PREVIE
 from facechain_ext.vision.insight import InsightAnalyzer  # noqa: E402
 from facechain_ext.workspace import Workspace  # noqa: E402
 
-PORTRAITS = 8
 CHECKPOINT = SHIPPED / "tiny-faces.safetensors"
 Curve = list[tuple[int, float, float]]
 """(step, CPU seconds, likeness)."""
@@ -111,9 +110,9 @@ def kohya(args: argparse.Namespace, photos: Path, options: dict[str, object], fl
 def portraits(host: StandaloneHost, lora: Path, score: Score, config: TrainConfig) -> float:
     """Mean likeness of the portraits that judge."""
     side = host.checkpoint.resolution
-    seeds = tuple(config.seed + i for i in range(PORTRAITS))
+    seeds = tuple(config.seed + i for i in range(config.previews))
     request = SamplingRequest("photo of sks person", "", seeds, side, side, PREVIEW_STEPS, PREVIEW_CFG, PREVIEW_SAMPLER, (LoraWeight(lora),))
-    return sum(score(image) or 0.0 for image in host.generate(request, silent, CancelToken())) / PORTRAITS
+    return sum(score(image) or 0.0 for image in host.generate(request, silent, CancelToken())) / config.previews
 
 
 def reached(curve: Curve, aim: float) -> str:
@@ -128,6 +127,12 @@ def reached(curve: Curve, aim: float) -> str:
     return f"not in {curve[-1][1]:.0f} s ({curve[-1][0]} steps; best {best[2]:.2f})"
 
 
+def show(person: str, trainer: str, curve: Curve, aim: float) -> None:
+    """One row of the table."""
+    said = ", ".join(f"{step}: {cpu:.0f}, {likeness:.2f}" for step, cpu, likeness in curve)
+    print(f"| {person} | {trainer} | {reached(curve, aim)} | {said} |", flush=True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,16 +141,18 @@ def main() -> None:
     parser.add_argument("--kohya", type=Path, required=True)
     parser.add_argument("--kohya-python", type=Path, required=True)
     parser.add_argument("--aim", type=float, default=0.5)
+    parser.add_argument("--portraits", type=int, default=8, help="that judge each time")
+    parser.add_argument("--every", type=int, default=25, help="steps of ours between judgements; four times as many of kohya's documented recipe")
     args = parser.parse_args()
     workspace, analyzer = Workspace(args.workspace), InsightAnalyzer(threads=1)
     own = StandaloneCheckpoints(workspace).find(None).train
-    config = replace(own, previews=PORTRAITS, preview_every=25, keep="last", patience=0)
+    config = replace(own, previews=args.portraits, preview_every=args.every, keep="last", patience=0)
     host = StandaloneHost(CHECKPOINT)
     host.parts()
     same = {"network_dim": own.rank, "network_alpha": own.alpha, "learning_rate": own.learning_rate, "train_batch_size": own.batch}
-    same |= {"lr_scheduler": "constant", "max_train_steps": own.steps, "save_every_n_steps": 25}
+    same |= {"lr_scheduler": "constant", "max_train_steps": own.steps, "save_every_n_steps": args.every}
     recipes = {
-        "kohya, documented": (DOCUMENTED | {"save_every_n_steps": 100}, []),
+        "kohya, documented": (DOCUMENTED | {"save_every_n_steps": 4 * args.every}, []),
         "kohya, our rank, rate, batch": (same, ["--network_train_unet_only"]),
     }
     print("| person | trainer | likeness reached | curve (step: CPU s, likeness) |\n|---|---|---|---|")
@@ -153,14 +160,11 @@ def main() -> None:
         home = workspace.existing_person(person)
         dataset = dataset_of(home, analyzer)
         score = likeness_to(dataset.mean_embedding, analyzer)
-        curves = {"ours": ours(host, dataset, config, score)}
+        show(person, "ours", ours(host, dataset, config, score), args.aim)
         for name, (options, flags) in recipes.items():
             with tempfile.TemporaryDirectory() as folder:
                 saved = kohya(args, home.dataset, options, flags, Path(folder))
-                curves[name] = [(step, cpu, portraits(host, file, score, config)) for step, cpu, file in saved]
-        for name, curve in curves.items():
-            said = ", ".join(f"{step}: {cpu:.0f}, {likeness:.2f}" for step, cpu, likeness in curve[:: max(1, len(curve) // 8)])
-            print(f"| {person} | {name} | {reached(curve, args.aim)} | {said} |", flush=True)
+                show(person, name, [(step, cpu, portraits(host, file, score, config)) for step, cpu, file in saved], args.aim)
 
 
 if __name__ == "__main__":
