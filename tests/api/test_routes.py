@@ -397,7 +397,7 @@ def test_the_guard_stands_before_everything(door_at: Callable[..., Door], tmp_pa
     for path, methods in [*paths.items(), (f"{BASE}/openapi.json", ["get"]), (f"{BASE}/nothing", ["get"])]:
         for method in methods:
             for auth in (None, ("ada", "wrong")):
-                answer = door.client.request(method.upper(), path.format(name="Ada", job_id="x", index=0), auth=auth)
+                answer = door.client.request(method.upper(), path.format(name="Ada", job_id="x", index=0, style_id="knight"), auth=auth)
                 assert answer.status_code == 401, (method, path)
                 assert answer.json()["error"] == "unauthorized"
                 assert answer.headers["www-authenticate"].startswith("Basic")

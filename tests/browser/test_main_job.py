@@ -128,7 +128,7 @@ def test_6_a_setting_out_of_range_is_refused_in_the_words_of_the_page(page):
     fill_number(page, "facechain_portrait_count", 0)
     page.click("#facechain_generate")
     page.wait_for_selector("#facechain_portraits_live [role=alert]")
-    assert "'Portraits' must lie between 1 and 100" in page.inner_text("#facechain_portraits_live")
+    assert "'Candidates' must lie between 1 and 100" in page.inner_text("#facechain_portraits_live")
 
 
 def test_7_a_deleted_person_is_gone_from_page_and_disk(page, app):
