@@ -52,6 +52,8 @@ def end(how, train, monkeypatch):
     """Train so that it ends that way; the result, or the sentence."""
     if how == "success":
         return train()
+    if how == "everything":
+        return train(kind="dora", targets="conv", text_encoder_rate=1e-4, ema=0.9, gradient_checkpointing=True)
     if how == "checkpointed":
         return train(gradient_checkpointing=True)
     if how.startswith("error"):
@@ -80,7 +82,7 @@ def end(how, train, monkeypatch):
     return train(at, token)
 
 
-ENDINGS = ("success", "checkpointed", "scarce", "memory", "cancel", "stop", "interrupt", "pause")
+ENDINGS = ("success", "everything", "checkpointed", "scarce", "memory", "cancel", "stop", "interrupt", "pause")
 ERRORS = ("error encode_images 1", "error encode_prompts 1", "error predict 1", "error predict 5", "error _sample 1", "error _sample 2")
 
 
