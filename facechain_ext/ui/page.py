@@ -1,4 +1,4 @@
-"""The whole page: three tabs. ``build_page`` makes the standalone app, ``build_tabs`` fills the Blocks of a host."""
+"""The whole page: four tabs. ``build_page`` makes the standalone app, ``build_tabs`` fills the Blocks of a host."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from facechain_ext.ui.loading import Loads
 from facechain_ext.ui.people_tab import PeopleTab
 from facechain_ext.ui.portrait_tab import PortraitTab
 from facechain_ext.ui.presets import DEFAULT
+from facechain_ext.ui.styles_tab import StylesTab
 from facechain_ext.ui.train_tab import TrainTab
 
 STYLESHEET = Path(__file__).parents[2] / "style.css"
@@ -72,7 +73,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 
 def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None, preset: Callable[[], str] = lambda: DEFAULT) -> Loads:
-    """Build Train, Portraits and People into the Blocks around; what is returned must run whenever the page loads.
+    """Build Train, Portraits, Styles and People into the Blocks around; what is returned must run whenever the page loads.
 
     ``send_to`` names the host's pages that take a portrait: page -> what its button says. ``preset`` names the one
     that is chosen when the page loads.
@@ -80,6 +81,7 @@ def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None, preset:
     The host passes each pair to ``bind(blocks.load, handler, [], outputs)`` or what stands for it there.
     """
     train, portraits, people = TrainTab(studio, preset), PortraitTab(studio, send_to or {}), PeopleTab(studio)
+    styles = StylesTab(studio)
     loads: Loads = []
     with gr.Column(elem_id="facechain_root"), make(gr.Tabs, elem_id="facechain_tabs"):
         with _tab("Train", "train"):
@@ -87,6 +89,9 @@ def build_tabs(studio: Studio, send_to: Mapping[str, str] | None = None, preset:
         with _tab("Portraits", "portraits") as tab:
             loads += portraits.build()
             portraits.on_show(tab)
+        with _tab("Styles", "styles") as tab:
+            loads += styles.build()
+            styles.on_show(tab)
         with _tab("People", "people") as tab:
             loads += people.build()
             people.on_show(tab)

@@ -10,7 +10,7 @@ from typing import Any
 
 from facechain_ext.progress import Progress, Stage
 from facechain_ext.services.jobs import Job, JobState
-from facechain_ext.services.requests import CheckpointChoice, Portrait, RankedPortraits, TrainResult
+from facechain_ext.services.requests import CheckpointChoice, Portrait, RankedPortraits, StyleTrainResult, TrainResult
 from facechain_ext.ui.charts import loss_chart
 from facechain_ext.ui.compat import file_url, update
 from facechain_ext.ui.pictures import inline
@@ -29,7 +29,7 @@ STAGES = {
     Stage.RANK: "Measuring likeness",
     Stage.DONE: "Done",
 }
-KINDS = {"prepare": "photo check", "train": "training", "portraits": "portraits"}
+KINDS = {"prepare": "photo check", "train": "training", "portraits": "portraits", "style": "style training"}
 PREVIEW_SIDE, PORTRAIT_SIDE, CARD_SIDE = 256, 768, 1200
 PREVIEW_ROWS = 6
 
@@ -63,7 +63,7 @@ def _panel(title: str, details: str, steps: str, fraction: float | None, job: Jo
     if fraction is not None:
         bar = f'<div class="fc-bar" role="progressbar" aria-valuenow="{fraction:.2f}"><i style="width:{100 * fraction:.1f}%"></i></div>'
     since = f"running for {duration(max(0.0, time.time() - job.started))}" if job.started else ""
-    who = f"{KINDS.get(job.kind, job.kind).capitalize()} · {job.person}"
+    who = f"{KINDS.get(job.kind, job.kind).capitalize()} · {job.person.removeprefix('style: ')}"
     return (
         f'<div class="fc-box fc-progress"><div class="fc-over">{escape(who)}</div>'
         f'<div class="fc-line"><strong>{escape(title)}</strong><span class="fc-steps">{steps}</span></div>{bar}'
@@ -84,7 +84,7 @@ def ended_panel(job: Job, failed: str) -> str:
 
 def train_chart(job: Job) -> str:
     """The loss curve so far."""
-    curve = job.result.curve if isinstance(job.result, TrainResult) else list(job.curve)
+    curve = job.result.curve if isinstance(job.result, (TrainResult, StyleTrainResult)) else list(job.curve)
     total = job.progress.total if job.progress.stage is Stage.TRAIN else 0
     svg = loss_chart(curve, total)
     return f'<div class="fc-box">{svg}</div>' if svg else ""

@@ -40,7 +40,7 @@ def _read(file: Path, _changed: int) -> str | None:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def _drawn(file: Path) -> str | None:
+def drawn(file: Path) -> str | None:
     """A style's own picture as it is: a hundred of them are drawn anew with every choice."""
     try:
         return _read(file, file.stat().st_mtime_ns)
@@ -54,7 +54,7 @@ def picked(value: str) -> str:
 
 
 def _card(style: Style, portrait: Path | None, hue: int, chosen: bool) -> str:
-    picture = (inline(portrait, SIDE) if portrait else None) or (_drawn(style.thumbnail) if style.thumbnail else None)
+    picture = (inline(portrait, SIDE) if portrait else None) or (drawn(style.thumbnail) if style.thumbnail else None)
     face = f'<img src="{picture}" alt="">' if picture else f'<span class="fc-swatch" style="--fc-hue:{hue}"><i>{escape(style.category)}</i></span>'
     return (
         f'<button type="button" class="fc-style" data-style="{escape(style.id)}" aria-pressed="{str(chosen).lower()}" '
