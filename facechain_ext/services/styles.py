@@ -134,7 +134,8 @@ def delete_style(workspace: Workspace, wanted: str) -> Style:
     """Delete a style of the user's, with its picture, and its LoRA when no other style uses it; LoRAs in the host's folder stay."""
     style = own_style(workspace, wanted)
     others = [s for s in load_styles(workspace.styles, []) if s.own and s.id != style.id]
-    files = [workspace.styles / f"{style.id}.json", workspace.styles / "thumbnails" / f"{style.id}.webp"]
+    places = (f"{style.id}.json", f"thumbnails/{style.id}.webp", f"exports/{style.id}{SUFFIX}")
+    files = [workspace.styles / place for place in places]
     if style.lora and all(s.lora != style.lora for s in others):
         files.append(workspace.styles / "loras" / f"{style.lora}.safetensors")
     with storage_errors("the deletion"):

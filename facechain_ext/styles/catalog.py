@@ -73,8 +73,8 @@ class Style:
         return self.folder is not None and self.folder != SHIPPED
 
     def matches(self, wanted: str) -> bool:
-        """True when every word of ``wanted`` begins a word of name, category, keywords or id."""
-        text = " ".join((self.name, self.category, self.id, *self.keywords)).casefold()
+        """True when every word of ``wanted`` begins a word of name, category, keywords, id or prompt."""
+        text = " ".join((self.name, self.category, self.id, self.prompt, *self.keywords)).casefold()
         known = re.split(r"[^\w]+", text)
         return all(any(word.startswith(sought) for word in known) for sought in re.split(r"[^\w]+", wanted.casefold()) if sought)
 

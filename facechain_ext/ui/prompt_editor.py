@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -30,8 +31,20 @@ class Written:
     negative: str = ""
     exact: str = ""
     exact_negative: str = ""
-    last: tuple[str, str] = ("", "")
-    """The composed prompts that were last put into the boxes for the whole prompts."""
+    last: str = ""
+    """The composed prompts that were last put into the boxes for the whole prompts, as JSON.
+
+    It travels with the boxes: a state kept on the server would be newer than boxes whose words are still on their way.
+    """
+
+    @property
+    def before(self) -> tuple[str, str]:
+        """``last`` as the two prompts."""
+        try:
+            positive, negative = json.loads(self.last or '["", ""]')
+            return str(positive), str(negative)
+        except (ValueError, TypeError):
+            return "", ""
 
 
 class PromptEditor:
@@ -49,8 +62,8 @@ class PromptEditor:
         chosen = style.id if style else None
         own, negative = written.own or "", written.negative or ""
         composed = told(style, self._words(person), PortraitRequest(person or "", None, chosen, own, negative)).composed
-        exact = _edited(written.exact, written.last[0], composed.positive)
-        exact_negative = _edited(written.exact_negative, written.last[1], composed.negative)
+        exact = _edited(written.exact, written.before[0], composed.positive)
+        exact_negative = _edited(written.exact_negative, written.before[1], composed.negative)
         return PortraitRequest(person or "", None, chosen, own, negative, exact_prompt=exact, exact_negative=exact_negative)
 
     def _words(self, person: str | None) -> str:
@@ -74,7 +87,7 @@ class PromptEditor:
             )
             self.exact_negative = make(gr.Textbox, label="Everything to avoid", lines=2, max_lines=6, elem_id="facechain_exact_negative")
             self.again = make(gr.Button, "Compose again", size="sm", elem_id="facechain_compose_again")
-        self.last = gr.State(("", ""))
+        self.last = make(gr.Textbox, "", visible=False, elem_id="facechain_composed_last")
         return [self.shown, self.exact, self.exact_negative, self.last]
 
     @property
@@ -113,9 +126,13 @@ class PromptEditor:
             html(prompt),
             update(value=composed.positive) if kept.exact_prompt is None else update(),
             update(value=composed.negative) if kept.exact_negative is None else update(),
-            (
-                composed.positive if kept.exact_prompt is None else written.last[0],
-                composed.negative if kept.exact_negative is None else written.last[1],
+            update(
+                value=json.dumps(
+                    [
+                        composed.positive if kept.exact_prompt is None else written.before[0],
+                        composed.negative if kept.exact_negative is None else written.before[1],
+                    ]
+                )
             ),
         ]
 

@@ -13,7 +13,7 @@ from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import CheckpointChoice, PortraitRequest, RankedPortraits, StyleTrainRequest, StyleTrainResult
 from facechain_ext.services.studio import Studio
 from facechain_ext.services.styles import delete_style, export_style, make_style, own_style
-from facechain_ext.styles.catalog import Style
+from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.ui import panels
 from facechain_ext.ui.compat import file_url, update, uploaded
 from facechain_ext.ui.fields import read_form
@@ -73,8 +73,11 @@ class StylesActions:
         there = update(interactive=style is not None)
         if style is None:
             style = Style("", "", "own", "", licence="not stated", weight=0.7)
-        values = [style.name, style.prompt, style.negative, style.lora or NO_LORA, style.weight, style.category, style.licence]
-        return [*(update(value=v) for v in values), there, there, update(visible=False)]
+        # A LoRA that is gone stays named: saving must not drop it silently.
+        loras = list(dict.fromkeys([*self.loras(), *([style.lora] if style.lora else [])]))
+        words = [update(value=v) for v in (style.name, style.prompt, style.negative)]
+        rest = [update(value=v) for v in (style.weight, style.category, style.licence)]
+        return [*words, update(choices=loras, value=style.lora or NO_LORA), *rest, there, there, update(visible=False)]
 
     def save(self, chosen: str | None, *form: Any) -> list[Any]:
         """Save the form; returns list of styles, cards, news."""
@@ -117,7 +120,8 @@ class StylesActions:
     def export(self, style_id: str | None, with_lora: bool) -> str:
         """Write the style as one file, and a link to it."""
         try:
-            style = own_style(self._studio.workspace, str(style_id or ""))
+            # From the studio, which finds LoRAs in the host's folder.
+            style = find_style(self.own(), str(style_id or ""))
             folder = self._studio.workspace.styles / "exports"
             folder.mkdir(parents=True, exist_ok=True)
             file = export_style(style, folder, with_lora=bool(with_lora))

@@ -78,7 +78,7 @@ class StylesTab:
     def _import(self) -> None:
         with gr.Group(elem_classes=["fc-section"]):
             gr.HTML(heading("", "Import", "Style files, FaceChain's styles, EasyPhoto's scenes. LoRAs are found by name in your folder; nothing is downloaded."))
-            self._files = make(gr.File, file_count="multiple", file_types=IMPORTED, label="Style files", elem_id="facechain_style_files")
+            self._files = make(gr.File, file_count="multiple", file_types=IMPORTED, label="Style files", elem_id="facechain_style_files", height=120)
             self._brackets = make(
                 gr.Checkbox,
                 value=False,
@@ -91,7 +91,7 @@ class StylesTab:
     def _train(self) -> None:
         with gr.Group(elem_classes=["fc-section"]):
             gr.HTML(heading("", "Train a style", "From pictures in one look, ten or more; text files of the same names are their captions."))
-            self._pictures = make(gr.File, file_count="multiple", file_types=LEARNED_FROM, label="Pictures", elem_id="facechain_style_pictures")
+            self._pictures = make(gr.File, file_count="multiple", file_types=LEARNED_FROM, label="Pictures", elem_id="facechain_style_pictures", height=120)
             with gr.Row(elem_classes=["fc-pair"]):
                 self._new_name = make(gr.Textbox, label="Name of the style", max_lines=1, elem_id="facechain_style_new_name")
                 self._trigger = make(gr.Textbox, label="Trigger word", placeholder="automatic", max_lines=1, elem_id="facechain_style_trigger")

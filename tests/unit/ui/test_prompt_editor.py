@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -26,24 +27,24 @@ def value(change):
 
 
 def test_untouched_boxes_follow_style_and_words(editor):
-    _, exact, avoid, last = editor.recomposed(None, RAIN, Written("laughing", "hat", "photo of person", "", ("photo of person", "")))
-    assert (value(exact), value(avoid)) == last == COMPOSED
-    request = editor.request(None, RAIN, Written("laughing", "hat", *COMPOSED, COMPOSED))
+    _, exact, avoid, last = editor.recomposed(None, RAIN, Written("laughing", "hat", "photo of person", "", json.dumps(["photo of person", ""])))
+    assert (value(exact), value(avoid)) == tuple(json.loads(value(last))) == COMPOSED
+    request = editor.request(None, RAIN, Written("laughing", "hat", *COMPOSED, json.dumps(COMPOSED)))
     assert (request.exact_prompt, request.exact_negative) == (None, None)
 
 
 def test_words_still_on_their_way_are_no_edit(editor):
     """Typing and pressing Generate at once: the boxes hold what was composed before."""
     stale = ("photo of person in the rain", "sun")
-    assert editor.request(None, RAIN, Written("laughing", "hat", *stale, stale)).exact_prompt is None
+    assert editor.request(None, RAIN, Written("laughing", "hat", *stale, json.dumps(stale))).exact_prompt is None
 
 
 def test_an_edited_box_stays_and_counts(editor):
-    mine = Written("laughing", "hat", "oil painting of person", "sun, hat", COMPOSED)
+    mine = Written("laughing", "hat", "oil painting of person", "sun, hat", json.dumps(COMPOSED))
     shown, exact, avoid, last = editor.recomposed(None, RAIN, mine)
     assert value(exact) is None, "not written over"
     assert value(avoid) == "sun, hat"
-    assert last == COMPOSED
+    assert tuple(json.loads(value(last))) == COMPOSED
     assert "edited by you" in shown
     request = editor.request(None, RAIN, mine)
     assert (request.exact_prompt, request.exact_negative) == ("oil painting of person", None)
@@ -51,7 +52,7 @@ def test_an_edited_box_stays_and_counts(editor):
 
 
 def test_an_emptied_negative_prompt_is_an_edit_too(editor):
-    assert editor.request(None, RAIN, Written("", "hat", "photo of person in the rain", "", ("photo of person in the rain", "sun, hat"))).exact_negative == ""
+    assert editor.request(None, RAIN, Written("", "hat", "photo of person in the rain", "", json.dumps(["photo of person in the rain", "sun, hat"]))).exact_negative == ""
 
 
 def test_every_part_is_told_apart_and_escaped(editor):
