@@ -25,7 +25,7 @@ ALIKE = 0.70
 and coarse the embedding tells less than the pixels do."""
 OVERLAY = 0.998
 """Correlation of two faces laid over each other exactly: copies have nearly 1, different people at most 0.95, different photos of one
-person in ORL more than this only where nobody moved in between (0.8 %). See ``benchmarks/copies.py``."""
+person in ORL more than this only where nobody moved in between (1 %). See ``benchmarks/copies.py``."""
 FACE, CORE = 96, 48
 """Sides in px of the small face kept for comparison and of its middle, brows to mouth, which is searched for in the other."""
 EYES = 21.0
