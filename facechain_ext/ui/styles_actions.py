@@ -163,8 +163,13 @@ class StylesActions:
             if choice is None:
                 raise UserInputError("Choose a checkpoint.")
             config = read_form(choice.train, values)
-            request = StyleTrainRequest(name or "", tuple(_beside(files)), trigger or "", choice.name, config, licence or "yours")
-            job = self._studio.submit_train_style(request, lambda: discard(files) and None)
+            pictures = _beside(files)
+            request = StyleTrainRequest(name or "", tuple(pictures), trigger or "", choice.name, config, licence or "yours")
+
+            def gone() -> None:
+                discard([*(p.with_suffix(".txt") for p in pictures), *files])
+
+            job = self._studio.submit_train_style(request, gone)
         except FaceChainError as error:
             yield [problem_box(str(error), "Training did not start"), update(), update(), update(), update(), *self.buttons()]
             return
