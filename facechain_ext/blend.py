@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FACE, STYLE = "face", "style"
 """Roles in the usual blend: the person's LoRA and the style's."""
+SUM = "sum"
+"""The name of the plan that adds both LoRAs as they are."""
 CURVES = ("linear", "cosine", "step")
 BLOCK_COUNTS = (25, 19)
 """Blocks of a UNet: 12 in, middle, 12 out for Stable Diffusion 1 and 2; 9, middle, 9 for SDXL."""
@@ -176,6 +178,39 @@ def parse_plan(text: str) -> BlendPlan:
         UserInputError: naming what cannot be read.
     """
     return BlendPlan(tuple(_part(piece) for piece in text.split(" + ") if piece.strip()))
+
+
+def plain_sum(face: float, style: float | None) -> BlendPlan:
+    """Both LoRAs as they are; ``style`` None: there is none."""
+    return BlendPlan((Part(FACE, face), *([Part(STYLE, style)] if style is not None else [])))
+
+
+def default_plan(face: float, style: float | None, balance: float = 0.5, blocks: Sequence[float] = ()) -> BlendPlan:
+    """How face and style LoRA act together when nothing was measured for the two; ``balance`` 0 more style .. 1 more of the person.
+
+    Half way, weights are what they were set to. To either side the style's falls to nothing or grows to twice as much; the face's stays,
+    because more of it than it was trained for costs likeness (benchmarks/blend). ``blocks`` are the style's.
+    """
+    if style is None:
+        return plain_sum(face, None)
+    return BlendPlan((Part(FACE, face), Part(STYLE, round(style * 2 * (1 - balance), 4), blocks=tuple(blocks))))
+
+
+def parse_blocks(text: str) -> tuple[float, ...]:
+    """Block weights such as ``1*3|0*19|1*3``; none for an empty text.
+
+    Raises:
+        UserInputError: when it cannot be read, or their number is that of no UNet.
+    """
+    found = _unpacked(text.strip())
+    Part(STYLE, blocks=found)
+    return found
+
+
+def outer_blocks(count: int, levels: int) -> tuple[float, ...]:
+    """Weights of ``count`` blocks: 1 in the outermost ``levels`` (the finest grids), 0 further in."""
+    width = 3 * levels
+    return tuple(float(i < width or i >= count - width) for i in range(count))
 
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from facechain_ext.errors import ConfigError
+from facechain_ext.blend import FACE, SUM, parse_blocks, parse_plan
+from facechain_ext.errors import ConfigError, UserInputError
 
 T = TypeVar("T", bound="Settings")
 
@@ -235,6 +236,24 @@ class TrainConfig(Settings):
         return problems
 
 
+def _blend_problems(text: str) -> list[str]:
+    if text.strip() in ("", SUM):
+        return []
+    try:
+        plan = parse_plan(text)
+    except UserInputError as error:
+        return [f"'blend': {error}"]
+    return [] if plan.part(FACE) is not None else [f"'blend' must say what the part '{FACE}' does, not '{text}'."]
+
+
+def _block_problems(text: str) -> list[str]:
+    try:
+        parse_blocks(text)
+    except UserInputError as error:
+        return [f"'style_blocks': {error}"]
+    return []
+
+
 @dataclass(frozen=True)
 class PortraitConfig(Settings):
     """How portraits are generated."""
@@ -259,6 +278,13 @@ class PortraitConfig(Settings):
     """Weight of the face LoRA."""
     style_weight: float | None = field(default=None, metadata=limits(0, 2))
     """None takes the style's own."""
+    balance: float = field(default=0.5, metadata=limits(0, 1))
+    """Where a style has a LoRA: 0 is all for the style, 1 all for the person; 0.5 takes the weights as they are."""
+    blend: str = ""
+    """How face and style LoRA act together: empty takes what was measured for the two, else the default; sum adds them as they are;
+    anything else is a plan, such as: face 0.9 + style 0.6 steps 0>1@0.3-0.6 cosine (see docs/blending.md)."""
+    style_blocks: str = ""
+    """Weights of the style's LoRA in each of the UNet's blocks, 25 or 19 of them; empty takes what the style brings, else 1 everywhere."""
     batch: int = field(default=2, metadata=limits(1, 32))
     """Portraits sampled together."""
     min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
@@ -270,6 +296,9 @@ class PortraitConfig(Settings):
     """What auto calls small: a face whose side is less than this share of the checkpoint's own px."""
     face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
     """How much of a face is sampled anew; more gives more likeness and less of its expression."""
+
+    def cross_checks(self) -> list[str]:
+        return _blend_problems(self.blend) + _block_problems(self.style_blocks)
 
 
 @dataclass(frozen=True)
@@ -286,10 +315,17 @@ class PanelConfig(Settings):
     """Pictures below come last."""
     rank: bool = True
     """Put the most alike first."""
+    balance: float = field(default=0.5, metadata=limits(0, 1))
+    """0 is all for the style, 1 all for the person."""
+    blend: str = ""
+    """As for portraits."""
     face_pass: str = field(default="auto", metadata=choices("auto", "off", "always"))
     """As for portraits."""
     face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
     """Likewise."""
+
+    def cross_checks(self) -> list[str]:
+        return _blend_problems(self.blend)
 
     @classmethod
     def from_values(cls, values: Sequence[Any]) -> PanelConfig:

@@ -116,6 +116,10 @@ class LoraWeight:
         """``file`` as ``part`` of a blend says."""
         return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region)
 
+    def part(self, role: str) -> Part:
+        """What it does, as the part ``role`` of a blend."""
+        return Part(role, self.unet, self.text, self.blocks, self.schedule, self.region)
+
     @property
     def live(self) -> bool:
         """True when it changes over steps or picture, which merged weights cannot do."""

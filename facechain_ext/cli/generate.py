@@ -13,7 +13,8 @@ from facechain_ext.cli.output import Output, duration
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
 from facechain_ext.services.composing import ToldPrompt
-from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
+from facechain_ext.services.requests import BalanceRequest, Portrait, PortraitRequest, RankedPortraits
+from facechain_ext.services.studio import Studio
 from facechain_ext.styles.tokens import CHUNK
 
 
@@ -31,6 +32,11 @@ def generate(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, px.")] = None,
     face_weight: Annotated[float | None, typer.Option(help="Weight of the face LoRA, 0 to 2.")] = None,
     style_weight: Annotated[float | None, typer.Option(help="Weight of the style's LoRA, 0 to 2.")] = None,
+    balance: Annotated[float | None, typer.Option(help="0 more style, 1 more of the person; where the style has a LoRA.")] = None,
+    blend: Annotated[str | None, typer.Option(help="How face and style LoRA act together: a plan, or 'sum'.")] = None,
+    tune: Annotated[
+        float | None, typer.Option(min=1, help="First measure for about so many seconds how person and style go together.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="Sampler, with the WebUI's names.")] = None,
     min_likeness: Annotated[float | None, typer.Option(help="Portraits below are flagged.")] = None,
     face_pass: Annotated[str | None, typer.Option(help="Sample small faces again, larger: auto, off or always.")] = None,
@@ -44,20 +50,9 @@ def generate(
     """Generate portraits, measure their likeness and put the best first."""
     output = Output(as_json=as_json)
     studio = make_studio(output)
-    given: dict[str, Any] = {
-        "count": count,
-        "keep": keep,
-        "min_likeness": min_likeness,
-        "face_pass": face_pass,
-        "face_pass_strength": face_pass_strength,
-        "seed": seed,
-        "steps": steps,
-        "cfg": cfg,
-        "face_weight": face_weight,
-        "style_weight": style_weight,
-        "sampler": sampler,
-        **parse_size(size),
-    }
+    given: dict[str, Any] = {"count": count, "keep": keep, "min_likeness": min_likeness, "seed": seed, "steps": steps, "cfg": cfg, "sampler": sampler}
+    given |= {"face_pass": face_pass, "face_pass_strength": face_pass_strength, **parse_size(size)}
+    given |= {"face_weight": face_weight, "style_weight": style_weight, "balance": balance, "blend": blend}
     values = studio.checkpoint(base).portrait.to_dict() | {k: v for k, v in given.items() if v is not None}
     config = PortraitConfig.from_dict(values)
     request = PortraitRequest(
@@ -66,8 +61,14 @@ def generate(
     if dry_run:
         tell(output, studio.composed(request))
         return
+    if tune is not None:
+        _tune(studio, request, tune, output)
     with interruptible(output, keeps=False) as token, output.live() as live:
         result = studio.portraits(request, live, token)
+    _told(output, result)
+
+
+def _told(output: Output, result: RankedPortraits) -> None:
     for portrait in result.portraits:
         output.say(_line(portrait))
     for note in result.notes:
@@ -109,6 +110,15 @@ def tell(output: Output, prompt: ToldPrompt) -> None:
             "notes": list(prompt.notes),
         }
     )
+
+
+def _tune(studio: Studio, request: PortraitRequest, seconds: float, output: Output) -> None:
+    if request.style is None:
+        raise UserInputError("--tune measures how person and style go together: name a style with --style.")
+    wanted = BalanceRequest(request.person, request.style, request.checkpoint, request.config, seconds)
+    with interruptible(output, keeps=False) as token, output.live() as live:
+        found = studio.balance(wanted, live, token)
+    output.say(found.explained(request.config.balance))
 
 
 def parse_size(text: str | None) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from facechain_ext import __version__
-from facechain_ext.cli import bench, generate, people, prepare, serve, styles, system, train
+from facechain_ext.cli import bench, blend, generate, people, prepare, serve, styles, system, train
 from facechain_ext.cli.context import OPTIONS
 from facechain_ext.errors import FaceChainError
 
@@ -30,6 +30,7 @@ app.command("generate")(generate.generate)
 app.add_typer(people.app, name="people")
 app.add_typer(styles.app, name="styles")
 app.add_typer(system.models_app, name="models")
+app.add_typer(blend.app, name="blend")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(system.doctor)
 app.command("app")(serve.serve)

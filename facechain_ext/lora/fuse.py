@@ -49,11 +49,16 @@ class Fused:
     """The merged LoRA."""
 
     state: KohyaState
-    """kohya's name -> (down, up) with a scale of 1."""
+    """kohya's name -> (down, up) with a scale of 1, all of one rank."""
     chosen: Mapping[str, str]
     """``choice``: layer -> name of the LoRA it was taken from."""
     kept: float
     """Share of the sum's squared length that the rank holds, 0..1."""
+
+    @property
+    def rank(self) -> int:
+        """Of every layer."""
+        return len(next(iter(self.state.values()))[0])
 
 
 def fuse(loras: Sequence[tuple[LoraFile, float]], settings: FuseSettings) -> Fused:
@@ -85,7 +90,18 @@ def fuse(loras: Sequence[tuple[LoraFile, float]], settings: FuseSettings) -> Fus
         down, up, share, length = _merged(pairs, [n for n, _, _ in parts], settings, name, chosen)
         held, whole = held + share * length, whole + length
         state[name] = (down.reshape(len(down), *shape[1:]).contiguous(), up.reshape(*up.shape, *[1] * (len(shape) - 2)).contiguous())
-    return Fused(state, chosen, held / whole if whole else 1.0)
+    return Fused(_of_one_rank(state), chosen, held / whole if whole else 1.0)
+
+
+def _of_one_rank(state: KohyaState) -> KohyaState:
+    """Narrower layers with rows and columns of zeros, since files have one rank."""
+    width = max(len(down) for down, _ in state.values())
+    wide: KohyaState = {}
+    for name, (down, up) in state.items():
+        missing = width - len(down)
+        rows, columns = down.new_zeros(missing, *down.shape[1:]), up.new_zeros(len(up), missing, *up.shape[2:])
+        wide[name] = (torch.cat([down, rows]), torch.cat([up, columns], 1))
+    return wide
 
 
 def _shape(update: Update, name: str) -> tuple[int, ...]:

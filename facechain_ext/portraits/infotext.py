@@ -19,6 +19,8 @@ PERSON, STYLE, FACE_WEIGHT, STYLE_WEIGHT = "FaceChain person", "FaceChain style"
 LIKENESS, SHARPNESS, STYLE_SCORE = "FaceChain likeness", "FaceChain sharpness", "FaceChain style score"
 FACE_PASS, FACE_PASS_STRENGTH, FACE_PASS_BELOW = "FaceChain face pass", "FaceChain face pass strength", "FaceChain face pass below"
 FACE_PASS_RESULT = "FaceChain face pass likeness"
+BLEND = "FaceChain blend"
+"""How the LoRAs acted together, as ``BlendPlan``'s text."""
 OWN_PROMPT, OWN_NEGATIVE = "FaceChain own prompt", "FaceChain own negative"
 """What the WebUI's panel writes too: pasted there, they set the panel, and the prompt becomes the user's own words again."""
 

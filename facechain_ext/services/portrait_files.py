@@ -9,7 +9,8 @@ from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.infotext import infotext, save_png
 from facechain_ext.portraits.rank import Score, faults, order, summary
 from facechain_ext.portraits.sheet import Labelled, contact_sheet
-from facechain_ext.ports import ImageGenerator
+from facechain_ext.ports import ImageGenerator, LoraWeight
+from facechain_ext.services.balance import blend_text
 from facechain_ext.services.candidates import Candidate, Sitter
 from facechain_ext.services.people import note_outside
 from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
@@ -38,7 +39,7 @@ def write_portraits(
     ranked = [candidates[i] for i in places]
     kept = ranked[: config.keep or len(ranked)]
     notes = tuple(summary([c.score for c in ranked], len(kept), config.min_likeness, len(sitters)))
-    settings = _panel_settings(request, person, style, host)
+    settings = _panel_settings(request, person, style, host, ranked[0].request.loras)
     portraits = [_portrait(found, rank, len(ranked), target, request, settings, host) for rank, found in enumerate(kept, start=1)]
     sheet, report = target / "sheet.png", target / "report.json"
     tiles = [Labelled(c.image, _said(p), _small(p), p.flagged) for c, p in zip(kept, portraits, strict=True)]
@@ -102,7 +103,9 @@ def _small(portrait: Portrait) -> str:
     return " · ".join(parts)
 
 
-def _panel_settings(request: PortraitRequest, person: str, style: Style | None, host: ImageGenerator) -> dict[str, str]:
+def _panel_settings(
+    request: PortraitRequest, person: str, style: Style | None, host: ImageGenerator, loras: Sequence[LoraWeight]
+) -> dict[str, str]:
     """What the panel in the WebUI, and we, need to make this portrait again."""
     config = request.config
     # The panel composes its prompts; one that the user wrote goes into the infotext as it is, with tags for its LoRAs.
@@ -115,7 +118,7 @@ def _panel_settings(request: PortraitRequest, person: str, style: Style | None, 
         keys.PERSON: person,
         keys.STYLE: style.id if style else PLAIN.id,
         keys.FACE_WEIGHT: f"{config.face_weight:g}",
-        **({keys.STYLE_WEIGHT: f"{weight:g}"} if weight is not None else {}),
+        **({keys.STYLE_WEIGHT: f"{weight:g}", keys.BLEND: blend_text(loras)} if weight is not None else {}),
         **{key: text for key, text in own.items() if text.strip()},
         keys.FACE_PASS: config.face_pass,
         keys.FACE_PASS_STRENGTH: f"{config.face_pass_strength:g}",
@@ -136,7 +139,7 @@ def _report(
         "style": style.id if style else None,
         "prompt": request.prompt,
         "negative": request.negative,
-        "loras": [{"name": w.file.stem, "unet": w.unet, "text": w.text} for w in request.loras],
+        "loras": [{"name": w.file.stem, "unet": w.unet, "text": w.text, "plan": str(w.part("lora"))} for w in request.loras],
         "steps": request.steps,
         "cfg": request.cfg,
         "sampler": request.sampler,

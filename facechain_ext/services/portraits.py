@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from facechain_ext.config import SEED_MAX
+from facechain_ext.config import SEED_MAX, PortraitConfig
 from facechain_ext.errors import FaceChainError, UserInputError, WeightsMissing
 from facechain_ext.faces.types import Dataset
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
+from facechain_ext.services.balance import Pair, plan_for, remembered, weights_of
 from facechain_ext.services.candidates import Room, Sitter, statistic_of
 from facechain_ext.services.composing import told
 from facechain_ext.services.people import dataset_of, read_card
@@ -39,7 +41,7 @@ def make_portraits(
     """
     folder = workspace.existing_person(request.person)
     dataset = dataset_of(folder, analyzer)
-    style = find_style(styles, request.style) if request.style else None
+    style = find_style(styles, request.style).on(host.checkpoint.name) if request.style else None
     sampling = _sampling(request, folder, dataset, host, style)
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
@@ -53,12 +55,7 @@ def _sampling(
 ) -> SamplingRequest:
     config = request.config
     prompt = told(style, dataset.caption, request)
-    loras = []
-    if request.with_lora:
-        loras.append(LoraWeight(face_lora(folder), config.face_weight, config.face_weight))
-    if style is not None and style.acts_on(host.checkpoint.name):
-        weight = style.weight if config.style_weight is None else config.style_weight
-        loras.append(LoraWeight(style_lora(style), weight, weight))
+    loras = _loras(request, folder, host, style)
     first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
     side = host.checkpoint.resolution
     return SamplingRequest(
@@ -70,8 +67,51 @@ def _sampling(
         config.steps,
         config.cfg,
         config.sampler,
-        tuple(loras),
+        loras,
     )
+
+
+def _loras(request: PortraitRequest, folder: PersonFolder, host: ImageGenerator, style: Style | None) -> tuple[LoraWeight, ...]:
+    config = request.config
+    if not request.with_lora:
+        weight = _style_weight(config, style, host)
+        return (LoraWeight(style_lora(style), weight, weight),) if style is not None and weight is not None else ()
+    return loras_of(folder, host, style, config)
+
+
+def loras_of(folder: PersonFolder, host: ImageGenerator, style: Style | None, config: PortraitConfig) -> tuple[LoraWeight, ...]:
+    """The person's LoRA and the style's where it has one, as ``config`` says they act together: face first.
+
+    Raises:
+        UserInputError: for somebody without a LoRA.
+        WeightsMissing: when the style's is not there.
+    """
+    weight = _style_weight(config, style, host)
+    if style is None or weight is None:
+        return weights_of(plan_for(config, None, None), face_lora(folder), None)
+    pair = pair_of(folder, style, host)
+    known = remembered(pair) if not config.blend else None
+    config = replace(config, style_blocks=config.style_blocks or style.blocks)
+    return weights_of(plan_for(config, weight, known), pair.face, pair.style_file)
+
+
+def _style_weight(config: PortraitConfig, style: Style | None, host: ImageGenerator) -> float | None:
+    """None where the style brings no LoRA for the checkpoint."""
+    if style is None or not style.acts_on(host.checkpoint.name):
+        return None
+    return style.weight if config.style_weight is None else config.style_weight
+
+
+def pair_of(folder: PersonFolder, style: Style, host: ImageGenerator) -> Pair:
+    """The person's newest LoRA and the style's on the host's checkpoint.
+
+    Raises:
+        UserInputError: when there is nothing to balance.
+        WeightsMissing: when the style's LoRA is not there.
+    """
+    if not style.acts_on(host.checkpoint.name):
+        raise UserInputError(f"The style '{style.id}' has no LoRA for {host.checkpoint.name}: there is nothing to balance.")
+    return Pair(folder, face_lora(folder), style, style_lora(style), host)
 
 
 def face_lora(folder: PersonFolder) -> Path:

@@ -87,6 +87,19 @@ class PortraitRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BalanceRequest:
+    """How ``person`` and ``style`` go together, to be measured."""
+
+    person: str
+    style: str
+    checkpoint: str | None = None
+    config: PortraitConfig = field(default_factory=PortraitConfig)
+    """Weights, steps and size of the previews."""
+    seconds: float = 120.0
+    """About how long it may take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Portrait:
     """One generated portrait."""
 

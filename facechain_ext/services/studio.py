@@ -13,6 +13,7 @@ from facechain_ext.ports import Captioner, Estimate, FaceAnalyzer, Family, Footp
 from facechain_ext.progress import CancelToken, ProgressSink, silent
 from facechain_ext.services.jobs import Job, JobRunner
 from facechain_ext.services.requests import (
+    BalanceRequest,
     CheckpointChoice,
     Person,
     PortraitRequest,
@@ -27,6 +28,7 @@ from facechain_ext.workspace import Workspace
 
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Decisions, Preparation
+    from facechain_ext.services.balance import Balance, Pair
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.services.styles import Imported
@@ -228,8 +230,34 @@ class Studio:
         from facechain_ext.styles.catalog import find_style
 
         person = self.person(request.person)
-        style = find_style(self.styles(), request.style) if request.style else None
+        style = find_style(self.styles(), request.style).on(self.checkpoint(request.checkpoint).name) if request.style else None
         return told(style, f"{person.trigger} {person.subject}".strip(), request)
+
+    def balance(self, request: BalanceRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Balance:
+        """Try how ``request``'s person and style go together, and remember it for their portraits."""
+        from facechain_ext.services.balance import measure_balance
+
+        return measure_balance(self._pair(request), self.analyzer, request.config, request.seconds, on_progress, cancel or CancelToken())
+
+    def balanced(self, request: BalanceRequest) -> Balance | None:
+        """What is remembered of them."""
+        from facechain_ext.services.balance import remembered
+
+        return remembered(self._pair(request))
+
+    def _pair(self, request: BalanceRequest) -> Pair:
+        from facechain_ext.services.portraits import pair_of
+        from facechain_ext.styles.catalog import find_style
+
+        folder = self.workspace.existing_person(request.person)
+        host = self._checkpoints.open(request.checkpoint)
+        return pair_of(folder, find_style(self.styles(), request.style).on(host.checkpoint.name), host)
+
+    def submit_balance(self, request: BalanceRequest) -> Job:
+        """``balance`` as a background job; mistakes that can be seen at once are raised at once."""
+        name = self.workspace.existing_person(request.person).name
+        self.checkpoint(request.checkpoint)
+        return self.jobs.submit("balance", name, lambda sink, token: self.balance(request, sink, token))
 
     def style_pictures(self, person: str) -> dict[str, Path]:
         """The best portrait of ``person``'s latest run in each style, by the style's id."""

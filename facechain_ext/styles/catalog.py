@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facechain_ext.blend import parse_blocks
 from facechain_ext.errors import FileFormatError, UserInputError
 from facechain_ext.workspace import read_json
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "data" / "styles"
 PERSON = "{person}"
-TEXTS = ("negative", "licence", "source", "note")
+TEXTS = ("negative", "licence", "source", "note", "lora_prompt", "blocks")
 ALLOWED = {"schema", "id", "name", "category", "prompt", "keywords", "lora", "lora_for", "weight", "family", *TEXTS}
 FAMILIES = ("sd1", "sd2", "sdxl")
-LONGEST = {"name": 80, "category": 40, "prompt": 4000, "negative": 4000, "licence": 200, "source": 1000, "note": 1000}
+LONGEST = {"name": 80, "category": 40, "prompt": 4000, "lora_prompt": 4000, "blocks": 400, "negative": 4000, "licence": 200, "source": 1000, "note": 1000}
 """Characters of each text."""
 
 
@@ -34,6 +35,10 @@ class Style:
     negative: str = ""
     lora: str | None = None
     """File stem of a style LoRA; None is prompt-only."""
+    lora_prompt: str = ""
+    """Words in place of ``prompt`` where the LoRA acts, which then says how the picture looks; words for it cost likeness (benchmarks/blend)."""
+    blocks: str = ""
+    """Block weights of the LoRA (see docs/blending.md), where they were found to keep more of the person; empty is 1 everywhere."""
     weight: float = 0.5
     """The style LoRA's weight, 0..2."""
     lora_for: str | None = None
@@ -81,6 +86,10 @@ class Style:
     def acts_on(self, checkpoint: str) -> bool:
         """True when the style brings a LoRA for the checkpoint called ``checkpoint``."""
         return self.lora is not None and self.lora_for in (None, checkpoint)
+
+    def on(self, checkpoint: str) -> Style:
+        """The style with the words that count on the checkpoint called ``checkpoint``."""
+        return replace(self, prompt=self.lora_prompt) if self.lora_prompt and self.acts_on(checkpoint) else self
 
 
 def read_style(file: Path) -> Style:
@@ -131,6 +140,12 @@ def style_problems(data: dict[str, Any]) -> list[str]:
         problems.append("'id' must be lower-case letters, digits and '-'.")
     if isinstance(prompt, str) and prompt.strip() and prompt.count(PERSON) != 1:
         problems.append(f"'prompt' must hold {PERSON} exactly once.")
+    try:
+        parse_blocks(data["blocks"] if isinstance(data.get("blocks"), str) else "")
+    except UserInputError as error:
+        problems.append(f"'blocks': {error}")
+    if isinstance(data.get("lora_prompt"), str) and data["lora_prompt"] and data["lora_prompt"].count(PERSON) != 1:
+        problems.append(f"'lora_prompt' must hold {PERSON} exactly once.")
     if isinstance(data.get("family"), str) and data["family"] not in FAMILIES:
         problems.append(f"'family' must be one of {', '.join(FAMILIES)}, or null.")
     weight = data.get("weight", 0.5)

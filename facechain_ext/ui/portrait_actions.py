@@ -50,8 +50,10 @@ class PortraitActions:
         return [_label(s) for s in self.styles()] or [PLAIN]
 
     def style(self, label: str | None) -> Style | None:
-        """The style behind a label, its name or its id."""
-        return next((s for s in self.styles() if label in (_label(s), s.name, s.id)), None)
+        """The style behind a label, its name or its id, with the words that count on the default checkpoint."""
+        known = self.choices()
+        found = next((s for s in self.styles() if label in (_label(s), s.name, s.id)), None)
+        return found.on(known[0].name) if found is not None and known else found
 
     def cards(self, person: str | None, label: str | None, wanted: str = "") -> str:
         """The styles that match ``wanted``, to click, with the portraits of ``person``, else of the first one stored."""

@@ -17,8 +17,15 @@ from facechain_ext.ui.style_cards import PICK
 from facechain_ext.ui.widgets import rows
 from facechain_ext.ui.words import heading
 
-ROWS = (("count", "keep"), ("seed",), ("steps", "cfg"), ("width", "height"), ("face_weight",))
-FINE = (("sampler", "batch"), ("style_weight", "min_likeness"), ("face_pass", "face_pass_strength"), ("face_pass_below",))
+ROWS = (("balance",), ("count", "keep"), ("seed",), ("steps", "cfg"), ("width", "height"), ("face_weight",))
+FINE = (
+    ("sampler", "batch"),
+    ("style_weight", "min_likeness"),
+    ("face_pass", "face_pass_strength"),
+    ("face_pass_below",),
+    ("blend",),
+    ("style_blocks",),
+)
 
 
 class PortraitTab:

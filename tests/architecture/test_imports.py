@@ -15,7 +15,7 @@ FOUNDATION = {"config", "progress", "errors", "workspace", "blend"}
 ALLOWED = {
     "errors": set(),
     "blend": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "blend"},
     "progress": {"errors"},
     "workspace": {"errors"},
     "faces": FOUNDATION | {"ports"},

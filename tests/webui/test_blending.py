@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from modules import script_callbacks, sd_models, sd_samplers
+from modules import infotext_utils, script_callbacks, sd_models, sd_samplers
 
 from facechain_ext.blend import Region, Schedule
 from facechain_ext.errors import HostError
@@ -90,3 +90,23 @@ def test_an_error_takes_the_hooks_out(studio, file, monkeypatch):
         with pytest.raises(HostError):
             pictures(studio, LoraWeight(file, schedule=Schedule(0, 1)))
     assert same(before, state())
+
+
+def test_the_panel_blends_a_style_through_hooks_and_says_how(panel, draw, person, trained):
+    plain = draw().pixels
+    before = state()
+    plan = "face 1 + style 0.8 blocks 1*3|0*19|1*3"
+    given = {"person": person, "style": "charcoal", "face_weight": 1.0, "blend": plan}
+    drawn = panel(True, given, width=64, height=64)
+    assert "<lora:" not in drawn.info["prompt"]
+    assert infotext_utils.parse_generation_parameters(drawn.infotexts[0])["FaceChain blend"] == plan
+    assert panel(True, given, width=64, height=64).pixels == drawn.pixels
+    summed = panel(True, {**given, "blend": "sum"}, width=64, height=64)
+    assert summed.info["prompt"].count("<lora:") == 2
+    assert summed.pixels != drawn.pixels
+    # The slider: all for the person is the face LoRA alone, by hooks or merged.
+    me, alone = (panel(True, {**given, **way}, width=64, height=64) for way in ({"blend": "", "balance": 1.0}, {"blend": "face 1 + style 0"}))
+    bytes_of = [np.frombuffer(one.pixels[0], np.uint8).astype(int) for one in (me, alone)]
+    assert np.abs(bytes_of[0] - bytes_of[1]).max() <= 2
+    assert same(before, state())
+    assert draw().pixels == plain

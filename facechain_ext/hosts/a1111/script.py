@@ -19,13 +19,17 @@ from facechain_ext.config import PanelConfig
 from facechain_ext.errors import FaceChainError, HostError, UserInputError
 from facechain_ext.faces.types import Embedding
 from facechain_ext.hosts.a1111.axes import chosen, people, styles
-from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, loaded
+from facechain_ext.hosts.a1111.blending import hook_sampling, needs_hooks, read_all, text_parts
+from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, loaded, unet_of
 from facechain_ext.hosts.a1111.shelf import FOLDER
 from facechain_ext.hosts.a1111.wiring import studio
+from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.rank import Score, order, score
+from facechain_ext.ports import LoraWeight
+from facechain_ext.services.balance import blend_text
 from facechain_ext.services.people import dataset_of
-from facechain_ext.services.portraits import face_lora, style_lora
+from facechain_ext.services.portraits import loras_of
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN, compose
 from facechain_ext.ui.compat import bind, update
@@ -82,6 +86,9 @@ class FaceChainScript(scripts.Script):
                 face = gr.Slider(0, 2, defaults.face_weight, step=0.05, label="Face weight", elem_id=named("face_weight"))
                 strength = gr.Slider(0, 2, defaults.style_weight, step=0.05, label="Style weight", elem_id=named("style_weight"))
                 least = gr.Slider(-1, 1, defaults.min_likeness, step=0.05, label="Flag below likeness", elem_id=named("min_likeness"))
+            with gr.Row():
+                balance = gr.Slider(0, 1, defaults.balance, step=0.05, label="More style … more me", elem_id=named("balance"))
+                blend = gr.Textbox(defaults.blend, label="Blend", lines=1, max_lines=1, placeholder="automatic", elem_id=named("blend"))
             ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
             bind(again.click, None, js=f"() => {{ facechain.heard.add('{named('refresh')}'); }}", queue=False)
             again.click(lambda: [update(choices=["", *people()]), update(choices=styles())], [], [person, style])
@@ -92,14 +99,16 @@ class FaceChainScript(scripts.Script):
             (style, keys.STYLE),
             (face, keys.FACE_WEIGHT),
             (strength, keys.STYLE_WEIGHT),
+            # A picture with only a face LoRA has no blend: then the box is emptied.
+            (blend, lambda found: found.get(keys.BLEND, "") if keys.PERSON in found else None),
         ]
-        self.paste_field_names = [keys.PERSON, keys.STYLE, keys.FACE_WEIGHT, keys.STYLE_WEIGHT]
-        return [enabled, person, style, face, strength, least, ranked]
+        self.paste_field_names = [keys.PERSON, keys.STYLE, keys.FACE_WEIGHT, keys.STYLE_WEIGHT, keys.BLEND]
+        return [enabled, person, style, face, strength, least, ranked, balance, blend]
 
     def process(self, p: Any, enabled: Any = False, *values: Any) -> None:
         """Compose the prompts before the WebUI reads their LoRA tags.
 
-        The API gives ``[enabled, person, style, face weight, style weight, least likeness, rank]`` or ``[enabled, {…}]``.
+        The API gives ``[enabled, person, style, face weight, style weight, least likeness, rank, balance, blend]`` or ``[enabled, {…}]``.
         """
         axes = chosen(p)
         if not enabled and not axes:
@@ -120,18 +129,24 @@ class FaceChainScript(scripts.Script):
         work, model = studio(), loaded()
         folder = work.workspace.existing_person(config.person)
         dataset = dataset_of(folder, work.analyzer)
-        look = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style)
-        weight = config.style_weight
-        tags = [tag(face_lora(folder), config.face_weight, dataset.caption)]
-        if look is not None and look.acts_on(checkpoint_of(model).name):
-            tags.append(tag(style_lora(look), weight, look.name))
+        look = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style).on(checkpoint_of(model).name)
+        settings = replace(
+            work.checkpoint(None).portrait,
+            face_weight=config.face_weight,
+            style_weight=config.style_weight,
+            balance=config.balance,
+            blend=config.blend.strip(),
+        )
+        loras = loras_of(folder, work.host(None), look, settings)
+        words = (dataset.caption, look.name if look else "")
         own = {key: [text or None for text in getattr(p, name, None) or []] for name, (key, _) in OWN.items()}
         if own["FaceChain own hires prompt"] == own["FaceChain own prompt"]:
             own.pop("FaceChain own hires prompt")
         if own["FaceChain own hires negative"] == own["FaceChain own negative"]:
             own.pop("FaceChain own hires negative")
         own_tags = "|".join(re.escape(file.stem) for file in folder.loras.glob("*.safetensors"))
-        self._write(p, look, dataset.caption, tags, re.compile(f"<lora:({own_tags})[:>]"))
+        already = re.compile(f"<lora:({own_tags})[:>]")
+        self._write(p, look, dataset.caption, _acting(p, loras, words, model, already), already)
         p.facechain_run = run = _Run(replace(config, person=folder.name), dataset.mean_embedding)
         # A dictionary of its own: the cells of an X/Y/Z plot share theirs.
         p.extra_generation_params = {
@@ -139,7 +154,8 @@ class FaceChainScript(scripts.Script):
             keys.PERSON: folder.name,
             keys.STYLE: look.id if look else PLAIN.id,
             keys.FACE_WEIGHT: config.face_weight,
-            keys.STYLE_WEIGHT: weight,
+            keys.STYLE_WEIGHT: config.style_weight,
+            **({keys.BLEND: blend_text(loras)} if len(loras) > 1 else {}),
             keys.LIKENESS: _likeness_of(run),
             **{key: texts for key, texts in own.items() if any(texts)},
         }
@@ -238,8 +254,31 @@ def _refuse(p: Any, sentence: str) -> None:
     shared.state.interrupt()
 
 
-def tag(file: Path, weight: float, words: str) -> str:
-    """``<lora:NAME:WEIGHT>`` for the WebUI's own loader, the file being put on its shelf first if it is not there.
+def _acting(p: Any, loras: Sequence[LoraWeight], words: Sequence[str], model: Any, already: re.Pattern[str]) -> list[str]:
+    """Let ``loras`` act on what ``p`` makes, and return the tags that belong in its prompts.
+
+    The WebUI's own loader does what it can, by tags. What changes over steps, blocks or picture acts through hooks, and only the text
+    encoder's part stays a tag; not where the user's own tag of the person is in a prompt, which would count twice.
+    """
+    family = family_of(model)
+    read = read_all(loras, family)
+    named = dict(zip([w.file for w in loras], words, strict=False))
+    if not needs_hooks(read):
+        return [tag(w.file, w.unet, named[w.file], w.text) for w in loras]
+    if not any(already.search(text) for text in p.all_prompts or []):
+        hook_sampling(p, lambda: unet_in_use(p), read, family)
+    return [tag(w.file, w.unet, named[w.file], w.text) for w in text_parts(read)]
+
+
+def unet_in_use(p: Any) -> Any:
+    """The UNet that ``p`` samples with, of whichever WebUI this is."""
+    if detect() is WebUi.A1111:
+        return unet_of(p.sd_model)
+    return p.sd_model.forge_objects.unet.model.diffusion_model
+
+
+def tag(file: Path, weight: float, words: str, text: float | None = None) -> str:
+    """``<lora:NAME:WEIGHT>``, or ``<lora:NAME:TEXT:WEIGHT>`` where the text encoder's differs, for the WebUI's own loader, the file being put on its shelf first if it is not there.
 
     Raises:
         HostError: when the WebUI does not find it then.
@@ -250,4 +289,4 @@ def tag(file: Path, weight: float, words: str) -> str:
         studio().shelve(file, words, family_of(loaded()))
     if file.stem not in networks.available_networks:
         raise HostError(f"The WebUI does not find the LoRA {file.name} in its folder. Press Refresh on its Lora page.")
-    return f"<lora:{file.stem}:{weight:g}>"
+    return f"<lora:{file.stem}:{weight:g}>" if text in (None, weight) else f"<lora:{file.stem}:{text:g}:{weight:g}>"

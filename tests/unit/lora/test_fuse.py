@@ -40,6 +40,7 @@ def test_a_sum_is_the_sum(method):
     for name in SHAPES:
         assert torch.allclose(product(made, name), 0.9 * deltas(one, name) - 0.5 * deltas(two, name), atol=1e-4)
         assert made.state[name][0].shape == (7, *SHAPES[name][1:])
+        assert made.rank == 7
     assert made.kept == pytest.approx(1.0)
 
 
