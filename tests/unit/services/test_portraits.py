@@ -85,7 +85,7 @@ def test_the_report_says_what_was_made(made):
     assert report["schema"] == 1
     assert (report["person"], report["style"], report["checkpoint"]) == (PERSON, "pencil-sketch", "tiny-faces")
     assert (report["steps"], report["cfg"], report["sampler"], report["size"]) == (3, 2.0, "DDIM", [128, 128])
-    assert report["loras"] == [{"name": "Ada_Lovelace", "unet": 0.9, "text": 0.9}]
+    assert report["loras"] == [{"name": "Ada_Lovelace", "unet": 0.9, "text": 0.9, "plan": "lora 0.9"}]
     assert report["prompt"].endswith("laughing")
     assert "sks person" in report["prompt"]
     fields = ("seed", "likeness", "faces", "rank", "flagged", "sharpness", "style_score")
