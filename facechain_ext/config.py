@@ -296,6 +296,9 @@ class PortraitConfig(Settings):
     """What auto calls small: a face whose side is less than this share of the checkpoint's own px."""
     face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
     """How much of a face is sampled anew; more gives more likeness and less of its expression."""
+    people_by: str = field(default="regions", metadata=choices("regions", "faces"))
+    """Several people in one picture: each drawn in a column of its own with its own LoRA and words (regions), or the faces of a common
+    draft replaced one by one (faces)."""
 
     def cross_checks(self) -> list[str]:
         return _blend_problems(self.blend) + _block_problems(self.style_blocks)

@@ -149,10 +149,16 @@ class SamplingRequest:
     loras: tuple[LoraWeight, ...] = field(default=())
     regions: tuple[RegionPrompt, ...] = field(default=())
     """A LoRA whose ``region`` is the same acts on that region's words; the negative prompt is shared."""
+    apart: bool = False
+    """Each region is predicted by itself, in a window of the checkpoint's native size: nothing of one reaches another."""
     start: tuple[Image, ...] = field(default=(), compare=False)
     """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
     strength: float = 1.0
     """How much of a picture to start from is noised away and sampled anew, above 0 to 1; also the share of the steps that is run."""
+
+    def window(self, resolution: int) -> int | None:
+        """Side of the windows in latent pixels, for a checkpoint of native ``resolution`` px; None when regions are not apart."""
+        return resolution // 8 if self.apart and self.regions else None
 
     def check_start(self) -> None:
         """Refuse what no host can start from.

@@ -70,7 +70,8 @@ class EstimateView(BaseModel):
 class PortraitsBody(BaseModel, extra="forbid"):
     """Portraits to generate and rank."""
 
-    person: str
+    person: str = Field("", description="Whose; not needed with people.")
+    people: list[str] = Field([], description="Several people in one picture, from left to right; prompt may hold words for each, divided by |.")
     checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
     style: str | None = Field(None, description="An id from GET /styles; null is a plain portrait.")
     prompt: str = Field("", description="Your own words, added to style and person.")
@@ -246,6 +247,7 @@ class PortraitView(BaseModel):
     sharpness: float | None = Field(None, description="Of the face, 0 blurred .. 1 crisp.")
     style_score: float | None = Field(None, description="0 a plain photo .. 1 all style; null where that cannot be measured.")
     face_pass: list[str] = Field([], description="Likeness before and after of each face that was sampled again.")
+    each: list[float | None] = Field([], description="With several people, from left to right: the likeness of each; likeness is the least.")
     infotext: str
 
 

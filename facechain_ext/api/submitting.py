@@ -129,9 +129,13 @@ def estimate(studio: Studio, body: EstimateBody) -> EstimateView:
 
 def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
     """Queue portraits."""
-    person = known_person(studio, body.person)
-    if body.with_lora and not person.loras:
-        raise Conflict(f"'{person.name}' has no face LoRA yet. POST /train first.")
+    if bool(body.person) == bool(body.people):
+        raise UserInputError("Send either 'person', or 'people' for several in one picture.")
+    sitters = [known_person(studio, name) for name in body.people or [body.person]]
+    person = sitters[0]
+    untrained = next((s for s in sitters if not s.loras), None)
+    if body.with_lora and untrained:
+        raise Conflict(f"'{untrained.name}' has no face LoRA yet. POST /train first.")
     choice = choice_named(studio, body.checkpoint)
     style = find_style(studio.styles(), body.style).id if body.style else None
     config = with_settings(choice.portrait, body.settings)
@@ -145,6 +149,7 @@ def submit_portraits(studio: Studio, body: PortraitsBody) -> Job:
         body.with_lora,
         exact_prompt=body.exact_prompt,
         exact_negative=body.exact_negative,
+        beside=tuple(s.name for s in sitters[1:]),
     )
     return studio.submit_portraits(request)
 

@@ -162,6 +162,7 @@ def _result(
                     sharpness=_finite(p.sharpness),
                     style_score=_finite(p.style_score),
                     face_pass=list(p.face_pass),
+                    each=[_finite(x) for x in p.each],
                     infotext=p.infotext,
                 )
                 for p, image in zip(result.portraits, images, strict=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +15,20 @@ from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output, duration
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
+from facechain_ext.services.again import recipe_of
 from facechain_ext.services.composing import ToldPrompt
 from facechain_ext.services.requests import BalanceRequest, Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.services.studio import Studio
 from facechain_ext.styles.tokens import CHUNK
 
+SETTINGS = frozenset(f.name for f in dataclasses.fields(PortraitConfig))
+"""Options of these names are settings."""
+
 
 def generate(
-    person: Annotated[str, typer.Option("--person", help="Whose portraits.", show_default=False)],
+    person: Annotated[
+        list[str] | None, typer.Option("--person", help="Whose portraits; given again, who else is in the picture, from left to right.")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Checkpoint: a name from 'models list', or a .safetensors file.")] = None,
     style: Annotated[str | None, typer.Option(help="A style from 'styles list'.")] = None,
     prompt: Annotated[str, typer.Option(help="Your own words, added to style and person; {person} marks the person's place.")] = "",
@@ -42,6 +51,8 @@ def generate(
     face_pass: Annotated[str | None, typer.Option(help="Sample small faces again, larger: auto, off or always.")] = None,
     face_pass_strength: Annotated[float | None, typer.Option(help="How much of a face is sampled anew, 0.05 to 1.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    people_by: Annotated[str | None, typer.Option(help="Several people: regions (a column each) or faces (of a common draft).")] = None,
+    from_infotext: Annotated[Path | None, typer.Option(help="Make a portrait again from its PNG, or from a .txt file of its parameters.")] = None,
     exact_prompt: Annotated[str | None, typer.Option(help="The whole prompt, in place of the composed one.", show_default=False)] = None,
     exact_negative: Annotated[str | None, typer.Option(help="The whole negative prompt, likewise.", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the prompts, part by part; generate nothing.")] = False,
@@ -50,14 +61,15 @@ def generate(
     """Generate portraits, measure their likeness and put the best first."""
     output = Output(as_json=as_json)
     studio = make_studio(output)
-    given: dict[str, Any] = {"count": count, "keep": keep, "min_likeness": min_likeness, "seed": seed, "steps": steps, "cfg": cfg, "sampler": sampler}
-    given |= {"face_pass": face_pass, "face_pass_strength": face_pass_strength, **parse_size(size)}
-    given |= {"face_weight": face_weight, "style_weight": style_weight, "balance": balance, "blend": blend}
-    values = studio.checkpoint(base).portrait.to_dict() | {k: v for k, v in given.items() if v is not None}
-    config = PortraitConfig.from_dict(values)
-    request = PortraitRequest(
-        person, base, style, prompt, negative, config, out=out, exact_prompt=exact_prompt, exact_negative=exact_negative
-    )
+    given: dict[str, Any] = {name: value for name, value in locals().items() if name in SETTINGS and value is not None} | parse_size(size)
+    if from_infotext is not None:
+        request = replace(again(output, studio, from_infotext, [*given, *(person or [])]), out=out)
+    elif not person:
+        raise UserInputError("Name whose portraits with --person, or give a picture to make again with --from-infotext.")
+    else:
+        config = PortraitConfig.from_dict(studio.checkpoint(base).portrait.to_dict() | given)
+        request = PortraitRequest(person[0], base, style, prompt, negative, config, out=out, beside=tuple(person[1:]))
+        request = replace(request, exact_prompt=exact_prompt, exact_negative=exact_negative)
     if dry_run:
         tell(output, studio.composed(request))
         return
@@ -77,8 +89,24 @@ def _told(output: Output, result: RankedPortraits) -> None:
     output.result(report(result))
 
 
+def again(output: Output, studio: Studio, source: Path, given: Sequence[str]) -> PortraitRequest:
+    """The request that makes the picture ``source`` again; ``given`` are settings beside it, of which there may be none.
+
+    Raises:
+        UserInputError: when there are some, or the picture is none of ours.
+    """
+    if given:
+        raise UserInputError(f"--from-infotext takes everything from the picture; leave out {', '.join(given)}.")
+    recipe = recipe_of(source)
+    found = studio.host(recipe.request.checkpoint).checkpoint
+    if recipe.model_hash and recipe.model_hash != found.short_hash:
+        output.messages.print(f"The picture was made with another {found.name} ({recipe.model_hash}); this one gives another picture.")
+    return recipe.request
+
+
 def _line(portrait: Portrait) -> str:
     scores = [f"likeness {portrait.likeness:.3f}" if portrait.likeness is not None else "no face"]
+    scores += [f"({' | '.join('no face' if x is None else f'{x:.3f}' for x in portrait.each)})"] if portrait.each else []
     scores += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
     scores += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
     scores += [f"face pass {said}" for said in portrait.face_pass]
@@ -149,6 +177,7 @@ def report(result: RankedPortraits) -> dict[str, object]:
             "flagged": p.flagged,
             "faults": list(p.faults),
             "face_pass": list(p.face_pass),
+            "each": list(p.each),
         }
         for p in result.portraits
     ]

@@ -24,6 +24,7 @@ from facechain_ext.lora.kinds import DoraModule, Update
 from facechain_ext.lora.merge import wrong_size
 from facechain_ext.lora.naming import block_weights
 from facechain_ext.lora.regions import EVERYWHERE, ContextOf, RegionalAttention, Regions
+from facechain_ext.lora.windows import WindowedPrediction
 from facechain_ext.ports import Family, LoraWeight, RegionPrompt
 
 OF_WORDS = ("attn2_to_k", "attn2_to_v")
@@ -55,13 +56,17 @@ class LiveBlend:
         loras: Sequence[tuple[LoraFile, LoraWeight]],
         family: Family,
         prompts: Sequence[RegionPrompt] = (),
+        window: int | None = None,
     ) -> None:
         """Compute factors for every layer that a LoRA changes.
+
+        With a ``window`` each region is predicted by itself, in windows of at least so many latent pixels (see ``windows``).
 
         Raises:
             FileFormatError: when a LoRA was made for layers of other sizes.
         """
         self._weights = [weight for _, weight in loras]
+        self.window = window
         regions = [w.region for w in self._weights if w.region is not None] + [p.region for p in prompts]
         self.regions = Regions(regions)
         self.prompts = {self.regions.group(p.region): p.prompt for p in prompts}
@@ -108,7 +113,11 @@ class LiveBlend:
         try:
             for name, (module, terms) in self._layers.items():
                 handles.append(module.register_forward_hook(_Hook(self, terms, of_words=name.endswith(OF_WORDS))))
-            if len(self.regions):
+            if len(self.regions) and self.window is not None:
+                windows = WindowedPrediction(self.regions, contexts or {}, self.window, self._enter)
+                handles.append(unet.register_forward_pre_hook(windows.before, with_kwargs=True))
+                handles.append(unet.register_forward_hook(windows.after, with_kwargs=True))
+            elif len(self.regions):
                 handles.append(unet.register_forward_pre_hook(self._look, with_kwargs=True))
                 needed = set(self.groups) | set(contexts or {})
                 for path, module in unet.named_modules():
@@ -188,7 +197,7 @@ class _Hook:
         if not active:
             return None
         masks = self._masks(x, output)
-        if masks is None and not self._of_words:
+        if masks is None and not self._of_words and blend.window is None:
             # What has no place in the picture takes no part in a region.
             active = [t for t in active if blend.groups[t.lora] == EVERYWHERE]
         out = output.clone() if output.requires_grad else output.contiguous()
@@ -205,12 +214,13 @@ class _Hook:
         return out
 
     def _acts(self, term: _Term) -> bool:
-        return not self._of_words or self._blend.groups[term.lora] in (EVERYWHERE, self._blend.group)
+        alone = self._of_words or self._blend.window is not None
+        return not alone or self._blend.groups[term.lora] in (EVERYWHERE, self._blend.group)
 
     def _masks(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
         """Shares of the groups, broadcast over ``output``'s last axes: (G, N, 1) for tokens, (G, 1, h, w) for planes."""
         regions = self._blend.regions
-        if not len(regions) or self._of_words:
+        if not len(regions) or self._of_words or self._blend.window is not None:
             return None
         if output.ndim == 4 and isinstance(x, torch.Tensor) and x.ndim == 4:
             return regions.on(output.shape[2], output.shape[3], output)[:, None]

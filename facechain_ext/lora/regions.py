@@ -15,7 +15,7 @@ FINE = 8
 """Masks are drawn with this many points a latent pixel and averaged down, so that an edge inside a coarse cell counts by its share."""
 ContextOf = Callable[[torch.Tensor], torch.Tensor]
 """The call's own context (B, L, C) -> the context of a region, with as many rows."""
-_CONTEXT_NAMES = ("encoder_hidden_states", "context")
+CONTEXT_NAMES = ("encoder_hidden_states", "context")
 
 
 class Regions:
@@ -123,7 +123,7 @@ class RegionalAttention:
     def _again(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], group: int) -> torch.Tensor:
         change = self._contexts.get(group)
         if change is not None:
-            name = next((n for n in _CONTEXT_NAMES if kwargs.get(n) is not None), None)
+            name = next((n for n in CONTEXT_NAMES if kwargs.get(n) is not None), None)
             if name is not None:
                 kwargs = {**kwargs, name: change(kwargs[name])}
             elif len(args) > 1 and args[1] is not None:

@@ -17,6 +17,9 @@ from facechain_ext.workspace import atomic_path
 KEY = "parameters"
 PERSON, STYLE, FACE_WEIGHT, STYLE_WEIGHT = "FaceChain person", "FaceChain style", "FaceChain face weight", "FaceChain style weight"
 LIKENESS, SHARPNESS, STYLE_SCORE = "FaceChain likeness", "FaceChain sharpness", "FaceChain style score"
+BESIDE, EACH, PEOPLE_BY = "FaceChain beside", "FaceChain likeness of each", "FaceChain people by"
+EXACT, WITHOUT = "FaceChain exact prompt of", "FaceChain without LoRA"
+"""Whose portrait it is where the panel cannot make it: with a prompt the user wrote as a whole, or without the face LoRA."""
 FACE_PASS, FACE_PASS_STRENGTH, FACE_PASS_BELOW = "FaceChain face pass", "FaceChain face pass strength", "FaceChain face pass below"
 FACE_PASS_RESULT = "FaceChain face pass likeness"
 BLEND = "FaceChain blend"
@@ -47,6 +50,7 @@ def infotext(request: SamplingRequest, index: int, checkpoint: CheckpointInfo, e
         "Size": f"{request.width}x{request.height}",
         "Model hash": checkpoint.short_hash,
         "Model": checkpoint.name,
+        **({"Batch size": str(len(request.seeds)), "Batch pos": str(index)} if len(request.seeds) > 1 else {}),
         **extra,
     }
     lines.append(", ".join(f"{k}: {_quoted(v)}" for k, v in fields.items()))

@@ -44,6 +44,29 @@ def score(image: Image, analyzer: FaceAnalyzer, person: Embedding, style: StyleS
     return Score(likeness, len(faces), sharpness_of(image, faces[0]), looks)
 
 
+def score_people(image: Image, analyzer: FaceAnalyzer, people: Sequence[Embedding], style: StyleStatistic | None = None) -> Score:
+    """Compare the face at each place of ``image``, from left to right, with the mean embeddings of those who should be there."""
+    faces = analyzer.detect(image)
+    placed = in_places(faces, image.shape[1], len(people))
+    seen = [None if face is None else analyzer.embed(image, face) for face in placed]
+    each = tuple(None if e is None else float(np.dot(e, person)) for e, person in zip(seen, people, strict=True))
+    others = tuple(
+        -1.0 if e is None else max(float(np.dot(e, person)) for j, person in enumerate(people) if j != i) for i, e in enumerate(seen)
+    )
+    found = [x for x in each if x is not None]
+    sharp = [sharpness_of(image, face) for face in placed if face is not None]
+    likeness = min(found) if len(found) == len(people) else None
+    return Score(likeness, len(faces), min(sharp, default=None), style.score(image) if style is not None else None, each, others)
+
+
+def in_places(faces: Sequence[Face], width: int, people: int) -> list[Face | None]:
+    """The largest of ``faces`` in each of ``people`` equal columns of a picture ``width`` px wide, from left to right."""
+    placed: list[Face | None] = [None] * people
+    for face in sorted(faces, key=lambda f: f.size):
+        placed[min(people - 1, max(0, int(face.centre[0] * people / width)))] = face
+    return placed
+
+
 def sharpness_of(image: Image, face: Face) -> float:
     """How sharp ``face`` is in ``image``, 0..1."""
     x0, y0, x1, y1 = (max(0, round(float(v))) for v in face.bbox)
@@ -60,6 +83,8 @@ def faults(result: Score, min_likeness: float, people: int = 1) -> list[str]:
         found.append(f"{result.faces} faces in it instead of {people}." if people > 1 else f"{result.faces} faces in it.")
     if result.likeness is None:
         found.append("Not everyone is in it.")
+    elif any(other > own for own, other in zip(result.each, result.others, strict=False) if own is not None):
+        found.append("Someone looks more like another of them.")
     elif result.likeness < min_likeness:
         found.append("Below the wanted likeness.")
     if result.sharpness is not None and result.sharpness < BLURRED:

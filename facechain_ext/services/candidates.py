@@ -12,12 +12,15 @@ import numpy as np
 from facechain_ext.config import PortraitConfig
 from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.portraits.face_pass import OFF, FacePass, Passed, Sampler, Target, scale_of, wanted
-from facechain_ext.portraits.rank import Score, score
+from facechain_ext.portraits.rank import Score, in_places, score, score_people
 from facechain_ext.portraits.style_score import StyleStatistic, load_statistic
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.styles.catalog import Style
 from facechain_ext.workspace import PersonFolder
+
+DRAFT = 0.75
+"""How much of a draft's face is sampled anew to make it somebody else's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +71,7 @@ class Room:
             for i, image in enumerate(images):
                 self.cancel.raise_if_cancelled()
                 better, passed = self._passed(image, part, i)
-                result = score(better, self.analyzer, self.sitters[0].dataset.mean_embedding, self.statistic)
+                result = self._scored(better)
                 found.append(Candidate(better, part.seeds[i], result, part, i, tuple(passed)))
                 self.on_progress(Progress(Stage.RANK, len(found), many, "Measuring likeness", likeness=result.likeness))
         return found
@@ -87,20 +90,28 @@ class Room:
         with contextlib.closing(self.host.generate(part, on_step, self.cancel)) as images:
             return list(images)
 
-    def _passed(self, image: Image, part: SamplingRequest, index: int) -> tuple[Image, list[Passed]]:
-        config, resolution = self.config, self.host.checkpoint.resolution
-        if config.face_pass == OFF or not self.sitters[0].loras:
-            return image, []
-        sitter = self.sitters[0]
-        faces = self.analyzer.detect(image)[:1]
-        targets = [
-            Target(face, sitter.dataset.mean_embedding, part.seeds[index], self._again(sitter, part))
-            for face in faces
-            if wanted(face, resolution, config.face_pass, config.face_pass_below)
-        ]
-        return FacePass(self.analyzer, resolution, scale_of(sitter.dataset)).run(image, targets)
+    def _scored(self, image: Image) -> Score:
+        people = [sitter.dataset.mean_embedding for sitter in self.sitters]
+        if len(people) == 1:
+            return score(image, self.analyzer, people[0], self.statistic)
+        return score_people(image, self.analyzer, people, self.statistic)
 
-    def _again(self, sitter: Sitter, part: SamplingRequest) -> Sampler:
+    def _passed(self, image: Image, part: SamplingRequest, index: int) -> tuple[Image, list[Passed]]:
+        config, resolution, many = self.config, self.host.checkpoint.resolution, len(self.sitters)
+        replaced = many > 1 and config.people_by == "faces"
+        if not self.sitters[0].loras or (config.face_pass == OFF and not replaced):
+            return image, []
+        faces = self.analyzer.detect(image)
+        placed = faces[:1] if many == 1 else in_places(faces, image.shape[1], many)
+        targets = [
+            Target(face, sitter.dataset.mean_embedding, part.seeds[index], self._again(sitter, part, DRAFT if replaced else None))
+            for face, sitter in zip(placed, self.sitters, strict=False)
+            if face is not None and (replaced or wanted(face, resolution, config.face_pass, config.face_pass_below))
+        ]
+        scale = float(np.median([scale_of(sitter.dataset) for sitter in self.sitters]))
+        return FacePass(self.analyzer, resolution, scale, whole_head=replaced).run(image, targets)
+
+    def _again(self, sitter: Sitter, part: SamplingRequest, strength: float | None) -> Sampler:
         side = self.host.checkpoint.resolution
 
         def sample(images: Sequence[Image], seeds: Sequence[int]) -> list[Image]:
@@ -116,7 +127,7 @@ class Room:
                 part.sampler,
                 sitter.loras,
                 start=tuple(np.ascontiguousarray(image) for image in images),
-                strength=self.config.face_pass_strength,
+                strength=strength or self.config.face_pass_strength,
             )
             with contextlib.closing(self.host.generate(request, lambda _: None, self.cancel)) as found:
                 return list(found)

@@ -35,23 +35,26 @@ def write_portraits(
         StorageError: when there is no room.
     """
     config, person = request.config, sitters[0].folder.name
+    if request.only_seed is not None:
+        candidates = [c for c in candidates if c.seed == request.only_seed] or candidates
     places = order([c.score for c in candidates], config.min_likeness, len(sitters))
     ranked = [candidates[i] for i in places]
     kept = ranked[: config.keep or len(ranked)]
     notes = tuple(summary([c.score for c in ranked], len(kept), config.min_likeness, len(sitters)))
-    settings = _panel_settings(request, person, style, host, ranked[0].request.loras)
+    settings = _panel_settings(request, [s.folder.name for s in sitters], style, host, sitters[0].loras)
     portraits = [_portrait(found, rank, len(ranked), target, request, settings, host) for rank, found in enumerate(kept, start=1)]
     sheet, report = target / "sheet.png", target / "report.json"
     tiles = [Labelled(c.image, _said(p), _small(p), p.flagged) for c, p in zip(kept, portraits, strict=True)]
-    picture = contact_sheet(person, tiles, subtitle=kept[0].request.prompt, note=notes[0] if notes else "")
+    picture = contact_sheet(" and ".join(s.folder.name for s in sitters), tiles, subtitle=kept[0].request.prompt, note=notes[0] if notes else "")
     with added_files(target, "the portraits") as fresh:
         for portrait, tile in zip(portraits, tiles, strict=True):
             save_png(tile.image, fresh / portrait.file.name, portrait.infotext)
         picture.save(fresh / sheet.name, "PNG")
-        write_json(fresh / report.name, _report(portraits, ranked, notes, person, host, style), "the report")
-    if request.out is not None:
+        write_json(fresh / report.name, _report(portraits, ranked, notes, [s.folder.name for s in sitters], host, style), "the report")
+    # What lies in somebody else's folder goes with each who is in it, too.
+    for sitter in sitters if request.out is not None else sitters[1:]:
         for file in [p.file for p in portraits] + [sheet, report]:
-            note_outside(sitters[0].folder, file)
+            note_outside(sitter.folder, file)
     return RankedPortraits(person, target, sheet, report, tuple(portraits), len(ranked), notes)
 
 
@@ -74,11 +77,13 @@ def _portrait(
         score.faces,
         rank,
         text,
-        bool(faults(score, request.config.min_likeness)),
+        bool(faults(score, request.config.min_likeness, 1 + len(request.beside))),
         score.sharpness,
         score.style,
-        tuple(faults(score, request.config.min_likeness)),
+        tuple(faults(score, request.config.min_likeness, 1 + len(request.beside))),
         tuple(map(str, found.passed)),
+        score.each,
+        score.others,
     )
 
 
@@ -86,12 +91,15 @@ def measured(score: Score) -> dict[str, str]:
     """The scores as the infotext says them."""
     return {
         keys.LIKENESS: "no face" if score.likeness is None else f"{score.likeness:.3f}",
+        **({keys.EACH: " ".join("no-face" if x is None else f"{x:.3f}" for x in score.each)} if score.each else {}),
         **({} if score.sharpness is None else {keys.SHARPNESS: f"{score.sharpness:.2f}"}),
         **({} if score.style is None else {keys.STYLE_SCORE: f"{score.style:.2f}"}),
     }
 
 
 def _said(portrait: Portrait) -> str:
+    if portrait.each:
+        return "likeness " + " | ".join("none" if x is None else f"{x:.2f}" for x in portrait.each)
     return "no face" if portrait.likeness is None else f"likeness {portrait.likeness:.3f}"
 
 
@@ -104,20 +112,21 @@ def _small(portrait: Portrait) -> str:
 
 
 def _panel_settings(
-    request: PortraitRequest, person: str, style: Style | None, host: ImageGenerator, loras: Sequence[LoraWeight]
+    request: PortraitRequest, people: Sequence[str], style: Style | None, host: ImageGenerator, loras: Sequence[LoraWeight]
 ) -> dict[str, str]:
     """What the panel in the WebUI, and we, need to make this portrait again."""
     config = request.config
-    # The panel composes its prompts; one that the user wrote goes into the infotext as it is, with tags for its LoRAs.
-    if not request.with_lora or request.exact_prompt is not None or request.exact_negative is not None:
-        return {}
+    # The panel composes its prompts; it must not find its own key where the user wrote a whole one.
+    exact = request.exact_prompt is not None or request.exact_negative is not None
+    who = keys.EXACT if exact else keys.PERSON if request.with_lora else keys.WITHOUT
     acts = style is not None and style.acts_on(host.checkpoint.name)
     weight = (style.weight if config.style_weight is None else config.style_weight) if style is not None and acts else None
     own = {keys.OWN_PROMPT: request.prompt, keys.OWN_NEGATIVE: request.negative}
     return {
-        keys.PERSON: person,
+        who: people[0],
+        **({keys.BESIDE: "; ".join(people[1:]), keys.PEOPLE_BY: config.people_by} if len(people) > 1 else {}),
         keys.STYLE: style.id if style else PLAIN.id,
-        keys.FACE_WEIGHT: f"{config.face_weight:g}",
+        **({} if not request.with_lora else {keys.FACE_WEIGHT: f"{config.face_weight:g}"}),
         **({keys.STYLE_WEIGHT: f"{weight:g}", keys.BLEND: blend_text(loras)} if weight is not None else {}),
         **{key: text for key, text in own.items() if text.strip()},
         keys.FACE_PASS: config.face_pass,
@@ -127,13 +136,14 @@ def _panel_settings(
 
 
 def _report(
-    portraits: Sequence[Portrait], ranked: Sequence[Candidate], notes: Sequence[str], person: str, host: ImageGenerator, style: Style | None
+    portraits: Sequence[Portrait], ranked: Sequence[Candidate], notes: Sequence[str], people: Sequence[str], host: ImageGenerator, style: Style | None
 ) -> dict[str, object]:
     request = ranked[0].request
     rest = ranked[len(portraits) :]
     return {
         "schema": SCHEMA,
-        "person": person,
+        "person": people[0],
+        "beside": list(people[1:]),
         "checkpoint": host.checkpoint.name,
         "checkpoint_sha256": host.checkpoint.sha256,
         "style": style.id if style else None,
@@ -162,5 +172,7 @@ def _scores(found: Candidate) -> dict[str, object]:
         "faces": score.faces,
         "sharpness": score.sharpness,
         "style_score": score.style,
+        "each": list(score.each),
+        "likeness_to_others": list(score.others),
         "face_pass": [str(p) for p in found.passed],
     }

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from facechain_ext.blend import Region, parse_plan
 from facechain_ext.config import SEED_MAX, PortraitConfig
 from facechain_ext.errors import FaceChainError, UserInputError, WeightsMissing
-from facechain_ext.faces.types import Dataset
-from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
+from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.balance import Pair, plan_for, remembered, weights_of
 from facechain_ext.services.candidates import Room, Sitter, statistic_of
@@ -22,6 +22,10 @@ from facechain_ext.services.requests import PortraitRequest, RankedPortraits
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN
 from facechain_ext.workspace import PersonFolder, Workspace, read_json
+
+MOST_PEOPLE = 3
+OVERLAP = 0.125
+"""How much of a person's part of the picture it shares with the next one's: there one goes over into the other."""
 
 
 def make_portraits(
@@ -39,36 +43,74 @@ def make_portraits(
         UserInputError: for an unknown person or style, or a person without LoRA.
         Cancelled: nothing was written.
     """
-    folder = workspace.existing_person(request.person)
-    dataset = dataset_of(folder, analyzer)
     style = find_style(styles, request.style).on(host.checkpoint.name) if request.style else None
-    sampling = _sampling(request, folder, dataset, host, style)
+    sitters = _sitters(request, workspace, host, analyzer, style)
+    sampling = _sampling(request, sitters, host, style)
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
-    sitters = [Sitter(folder, dataset, sampling.prompt, sampling.loras if request.with_lora else ())]
     candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)
-    return write_portraits(candidates, _target(request, folder), request, sitters, host, style)
+    return write_portraits(candidates, _target(request, sitters[0].folder), request, sitters, host, style)
 
 
-def _sampling(
-    request: PortraitRequest, folder: PersonFolder, dataset: Dataset, host: ImageGenerator, style: Style | None
-) -> SamplingRequest:
-    config = request.config
-    prompt = told(style, dataset.caption, request)
-    loras = _loras(request, folder, host, style)
+def _sitters(
+    request: PortraitRequest, workspace: Workspace, host: ImageGenerator, analyzer: FaceAnalyzer, style: Style | None
+) -> list[Sitter]:
+    """Everyone who should be in the picture, from left to right.
+
+    Raises:
+        UserInputError: for an unknown person, one without LoRA, one named twice, or too many of them.
+    """
+    folders = [workspace.existing_person(name) for name in (request.person, *request.beside)]
+    if len({f.name for f in folders}) < len(folders):
+        raise UserInputError("The same person is named twice. Name each of them once, from left to right.")
+    if len(folders) > MOST_PEOPLE:
+        raise UserInputError(f"At most {MOST_PEOPLE} people fit into one picture, not {len(folders)}.")
+    found = []
+    for folder, own in zip(folders, own_words(request.prompt, len(folders)), strict=True):
+        dataset = dataset_of(folder, analyzer)
+        prompt = told(style, dataset.caption, replace(request, prompt=own))
+        found.append(Sitter(folder, dataset, prompt.used, _loras(request, folder, host, style) if request.with_lora else ()))
+    return found
+
+
+def own_words(prompt: str, people: int) -> list[str]:
+    """The user's words for each of ``people``: divided by ``|`` where there are as many parts, else the same for all."""
+    parts = [part.strip() for part in prompt.split("|")]
+    return parts if len(parts) == people else [prompt] * people
+
+
+def _sampling(request: PortraitRequest, sitters: Sequence[Sitter], host: ImageGenerator, style: Style | None) -> SamplingRequest:
+    config, many = request.config, len(sitters)
+    together = " and ".join(s.dataset.caption for s in sitters)
+    prompt = told(style, together, replace(request, prompt=", ".join(dict.fromkeys(own_words(request.prompt, many)))))
     first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
     side = host.checkpoint.resolution
+    loras, regions = _loras(request, sitters[0].folder, host, style), ()
+    if many > 1 and config.people_by == "regions":
+        pairs = list(zip(sitters, columns(many), strict=True))
+        loras = tuple(replace(lora, region=box) for sitter, box in pairs for lora in sitter.loras)
+        regions = tuple(RegionPrompt(sitter.prompt, box) for sitter, box in pairs)
+    elif many > 1:
+        loras = _loras(replace(request, with_lora=False), sitters[0].folder, host, style)
     return SamplingRequest(
         prompt.used,
         prompt.used_negative,
         tuple((first + i) % (SEED_MAX + 1) for i in range(config.count)),
-        config.width or side,
+        config.width or round(side * (many - (many - 1) * OVERLAP) / 8) * 8,
         config.height or side,
         config.steps,
         config.cfg,
         config.sampler,
         loras,
+        regions,
+        apart=bool(regions),
     )
+
+
+def columns(many: int) -> list[Region]:
+    """``many`` equal columns of a picture, from left to right, neighbours going over into each other within ``OVERLAP``."""
+    feather = OVERLAP / (many - (many - 1) * OVERLAP)
+    return [Region((i / many, 0.0, (i + 1) / many, 1.0), feather=feather) for i in range(many)]
 
 
 def _loras(request: PortraitRequest, folder: PersonFolder, host: ImageGenerator, style: Style | None) -> tuple[LoraWeight, ...]:
@@ -76,10 +118,12 @@ def _loras(request: PortraitRequest, folder: PersonFolder, host: ImageGenerator,
     if not request.with_lora:
         weight = _style_weight(config, style, host)
         return (LoraWeight(style_lora(style), weight, weight),) if style is not None and weight is not None else ()
-    return loras_of(folder, host, style, config)
+    return loras_of(folder, host, style, config, request.loras)
 
 
-def loras_of(folder: PersonFolder, host: ImageGenerator, style: Style | None, config: PortraitConfig) -> tuple[LoraWeight, ...]:
+def loras_of(
+    folder: PersonFolder, host: ImageGenerator, style: Style | None, config: PortraitConfig, named: Sequence[str] = ()
+) -> tuple[LoraWeight, ...]:
     """The person's LoRA and the style's where it has one, as ``config`` says they act together: face first.
 
     Raises:
@@ -88,11 +132,12 @@ def loras_of(folder: PersonFolder, host: ImageGenerator, style: Style | None, co
     """
     weight = _style_weight(config, style, host)
     if style is None or weight is None:
-        return weights_of(plan_for(config, None, None), face_lora(folder), None)
+        return weights_of(plan_for(config, None, None), face_lora(folder, named), None)
     pair = pair_of(folder, style, host)
     known = remembered(pair) if not config.blend else None
     config = replace(config, style_blocks=config.style_blocks or style.blocks)
-    return weights_of(plan_for(config, weight, known), pair.face, pair.style_file)
+    # As its text in the infotext says, so that it is the same when it is made again.
+    return weights_of(parse_plan(str(plan_for(config, weight, known))), face_lora(folder, named), pair.style_file)
 
 
 def _style_weight(config: PortraitConfig, style: Style | None, host: ImageGenerator) -> float | None:
@@ -114,8 +159,8 @@ def pair_of(folder: PersonFolder, style: Style, host: ImageGenerator) -> Pair:
     return Pair(folder, face_lora(folder), style, style_lora(style), host)
 
 
-def face_lora(folder: PersonFolder) -> Path:
-    """The person's newest face LoRA.
+def face_lora(folder: PersonFolder, named: Sequence[str] = ()) -> Path:
+    """The person's face LoRA that is ``named``, else the newest.
 
     Raises:
         UserInputError: when there is none.
@@ -124,6 +169,9 @@ def face_lora(folder: PersonFolder) -> Path:
     files = [folder.loras / f"{e['name']}.safetensors" for e in entries]
     if not files:
         raise UserInputError(f"'{folder.name}' has no face LoRA yet. Train one first.")
+    chosen = next((file for file in reversed(files) if file.stem in named and file.exists()), None)
+    if chosen is not None:
+        return chosen
     if not files[-1].exists():
         raise UserInputError(f"The face LoRA {files[-1].name} of '{folder.name}' is gone. Train again.")
     return files[-1]

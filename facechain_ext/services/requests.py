@@ -71,6 +71,7 @@ class PortraitRequest:
     """Portraits of ``person`` to generate and rank."""
 
     person: str
+    """Whose; with others ``beside``, the one at the left."""
     checkpoint: str | None = None
     style: str | None = None
     """A style's id; None is a plain portrait."""
@@ -84,6 +85,12 @@ class PortraitRequest:
     exact_prompt: str | None = None
     """The whole prompt as the user edited it, in place of the composed one."""
     exact_negative: str | None = None
+    beside: tuple[str, ...] = ()
+    """Who else is in the picture, from left to right. ``prompt`` may then hold words for each of them, divided by ``|``."""
+    loras: tuple[str, ...] = ()
+    """Names of face LoRAs to use where a person has one of them; else the newest."""
+    only_seed: int | None = None
+    """Of what is generated only this picture is wanted; the others are its batch, made with it for the sake of its last bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,10 @@ class Portrait:
     """Sentences: why it is flagged."""
     face_pass: tuple[str, ...] = ()
     """Likeness before and after of each face that was sampled again."""
+    each: tuple[float | None, ...] = ()
+    """Where there are several people, from left to right: the likeness of each; ``likeness`` is the least of them."""
+    others: tuple[float, ...] = ()
+    """Likewise: how alike each one's face is to the most similar other of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,5 +321,7 @@ class Studio:
     def submit_portraits(self, request: PortraitRequest) -> Job:
         """``portraits`` as a background job; mistakes that can be seen at once are raised at once."""
         name = self.workspace.existing_person(request.person).name
+        for other in request.beside:
+            self.workspace.existing_person(other)
         self.checkpoint(request.checkpoint)
         return self.jobs.submit("portraits", name, lambda sink, token: self.portraits(request, sink, token))

@@ -88,6 +88,7 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "min_likeness": ("Wanted likeness", "Portraits below are marked, never dropped."),
         "face_pass": ("Face pass", "Samples small faces again, larger, with the face LoRA. Auto: only small ones."),
         "face_pass_strength": ("Face pass strength", "More gives more likeness and less of the expression."),
+        "people_by": ("Several people by", "Regions: each in a column of its own. Faces: a common draft, then face by face."),
         "face_pass_below": ("Small faces", "Share of the checkpoint's own size below which auto works on a face."),
     },
 }

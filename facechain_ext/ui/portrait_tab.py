@@ -22,7 +22,7 @@ FINE = (
     ("sampler", "batch"),
     ("style_weight", "min_likeness"),
     ("face_pass", "face_pass_strength"),
-    ("face_pass_below",),
+    ("face_pass_below", "people_by"),
     ("blend",),
     ("style_blocks",),
 )

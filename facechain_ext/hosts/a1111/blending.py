@@ -58,6 +58,7 @@ def hooked(
     family: Family,
     regions: Sequence[RegionPrompt] = (),
     encode: Callable[[LiveBlend, int, str], torch.Tensor] | None = None,
+    window: int | None = None,
 ) -> Iterator[LiveBlend]:
     """Let ``loras`` act on ``unet`` while the block runs; each of the WebUI's sampling steps is followed.
 
@@ -75,7 +76,7 @@ def hooked(
             log.warning(
                 "The LoRA %s: %d of its layers are not in this checkpoint, %d keys are unknown.", lora.name, len(lacking), len(lora.unread)
             )
-    blend = LiveBlend(modules, loras, family, regions)
+    blend = LiveBlend(modules, loras, family, regions, window)
     steps = _Steps(blend)
     contexts: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
     if encode is not None:

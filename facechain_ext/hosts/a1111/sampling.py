@@ -19,7 +19,7 @@ from PIL import Image as PilImage
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
-from facechain_ext.hosts.a1111.model import unet_of
+from facechain_ext.hosts.a1111.model import sidecar_of, unet_of
 from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
@@ -147,7 +147,7 @@ def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[No
         return found["crossattn"] if isinstance(found, dict) else found
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution)) as blend,
         loaded_loras(model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

@@ -14,6 +14,7 @@ from modules.prompt_parser import SdConditioning
 
 from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
+from facechain_ext.hosts.a1111.model import sidecar_of
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.forge.engine import Engine, ask_for_unload
 from facechain_ext.hosts.forge.model import unet_of
@@ -112,7 +113,7 @@ def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family
         return found["crossattn"] if isinstance(found, dict) else found
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution)) as blend,
         loaded_loras(engine, model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

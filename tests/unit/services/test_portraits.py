@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from facechain_ext.faces.reading import read_photo
 from facechain_ext.portraits.infotext import read_infotext
 from facechain_ext.portraits.rank import BLURRED, score
 from facechain_ext.progress import CancelToken, Stage
+from facechain_ext.services.again import recipe_of
 from facechain_ext.services.people import read_card
 from facechain_ext.services.requests import PortraitRequest
 from tests.unit.services.conftest import PERSON, contents
@@ -42,8 +44,6 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(house, studio_at, tmp_path_factory) -> Made:
-    import shutil
-
     base = tmp_path_factory.mktemp("portraits")
     studio = studio_at(Path(shutil.copytree(house.root, base / "workspace")))
     events: list = []
@@ -90,7 +90,7 @@ def test_the_report_says_what_was_made(made):
     assert "sks person" in report["prompt"]
     fields = ("seed", "likeness", "faces", "rank", "flagged", "sharpness", "style_score")
     said = [{"file": p.file.name, **{k: getattr(p, k) for k in fields}, "faults": list(p.faults)} for p in made.result.portraits]
-    assert [{k: v for k, v in one.items() if k != "face_pass"} for one in report["images"]] == said
+    assert [{k: v for k, v in one.items() if k not in ("face_pass", "each", "likeness_to_others")} for one in report["images"]] == said
     assert (report["candidates"], report["not_kept"]) == (5, [])
 
 
@@ -244,3 +244,27 @@ def test_an_edited_prompt_is_used_as_it_is_and_can_be_made_again_without_the_pan
     assert text.startswith("drawing of sks person <lora:Ada_Lovelace:0.9>\nSteps:")
     assert "Negative prompt" not in text
     assert "FaceChain person" not in text, "the panel would compose it anew"
+
+def test_two_people_each_in_a_column_are_scored_apart_and_go_with_either(copy, house):
+    root = copy.workspace.people_root
+    shutil.copytree(root / PERSON, root / "Grace Hopper")
+    card = json.loads((root / "Grace Hopper" / "person.json").read_text())
+    (root / "Grace Hopper" / "person.json").write_text(json.dumps({**card, "name": "Grace Hopper"}))
+    config = replace(CONFIG, count=1, width=None, height=None, steps=2, face_pass="always")
+    request = PortraitRequest(PERSON, prompt="laughing | with a hat", config=config, beside=("Grace Hopper",))
+    [portrait] = copy.portraits(request).portraits
+    assert pixels(portrait.file).shape == (128, 240, 3)
+    assert len(portrait.each) == len(portrait.others) == 2
+    assert portrait.flagged == (portrait.faces != 2 or bool(portrait.faults))
+    assert "FaceChain beside: Grace Hopper" in portrait.infotext
+    [same] = copy.portraits(recipe_of(portrait.file).request).portraits
+    assert np.array_equal(pixels(same.file), pixels(portrait.file))
+    copy.delete_person("Grace Hopper")
+    assert not portrait.file.exists()
+    assert copy.person(PERSON).loras
+
+
+def test_who_cannot_be_together_is_said(copy):
+    for beside, said in (((PERSON,), "named twice"), (("Nobody",), "Nobody")):
+        with pytest.raises(UserInputError, match=said):
+            copy.portraits(PortraitRequest(PERSON, config=ONE, beside=beside))
