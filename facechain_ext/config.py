@@ -322,10 +322,6 @@ class PanelConfig(Settings):
     """0 is all for the style, 1 all for the person."""
     blend: str = ""
     """As for portraits."""
-    face_pass: str = field(default="auto", metadata=choices("auto", "off", "always"))
-    """As for portraits."""
-    face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
-    """Likewise."""
 
     def cross_checks(self) -> list[str]:
         return _blend_problems(self.blend)

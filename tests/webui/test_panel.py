@@ -151,7 +151,7 @@ def test_a_grid_stays_first_and_says_no_likeness(panel, config):
 def test_api_forms_mean_the_same(panel, config):
     by_name = panel(True, config)
     by_place = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True)
-    more = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True, "surplus", 7)
+    more = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True, 0.5, "", "surplus", 7)
     assert by_name.pixels == by_place.pixels == more.pixels
     assert by_name.infotexts == by_place.infotexts == more.infotexts
 
