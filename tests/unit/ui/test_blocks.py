@@ -123,7 +123,7 @@ def test_panels_say_what_happens_and_what_came_of_it(photo):
 
 
 def test_portraits_show_rank_likeness_and_flag(photo):
-    made = (Portrait(photo, 7, 0.71, 1, 1, "photo of <x>"), Portrait(photo, 8, None, 0, 2, "t", flagged=True))
+    made = (Portrait(photo, 7, 0.71, 1, 1, "photo of <x>"), Portrait(photo, 8, None, 0, 2, "t", flagged=True, faults=("No face found in it.",)))
     html = panels.portrait_gallery(RankedPortraits("Anna", photo.parent, photo, photo, made), {})
     assert "2 portraits of Anna" in html
     assert "likeness 0.71" in html
