@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+
+# As the command line does, before torch is loaded.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 import numpy as np
 import pytest

@@ -71,6 +71,9 @@ def run() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     # Waiting threads that spin make torch up to 30 times slower as soon as another program is busy; read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # On Intel's processors MKL's sums with several threads depend on the run otherwise: a resumed training and a portrait made again
+    # would be others in the last bits.
+    os.environ.setdefault("MKL_CBWR", "AUTO")
     for stream in (sys.stdout, sys.stderr):
         # A console in another code page must not end the program over a person's name.
         if isinstance(stream, io.TextIOWrapper):
