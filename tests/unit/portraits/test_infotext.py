@@ -41,7 +41,7 @@ def test_the_fields_have_the_webuis_names():
     assert text == (
         "photo of sks person\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 8, Size: 128x192, "
-        "Model hash: 0123456789, Model: tiny-faces, FaceChain rank: 1 of 2"
+        "Model hash: 0123456789, Model: tiny-faces, Batch size: 2, Batch pos: 1, FaceChain rank: 1 of 2"
     )
 
 
