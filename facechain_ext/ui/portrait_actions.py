@@ -97,6 +97,11 @@ class PortraitActions:
         names = self.people()
         return update(choices=names, value=person if person in names else (names[0] if names else None))
 
+    def refresh_beside(self, beside: Sequence[str] | None) -> Any:
+        """Who else can be in the picture, those chosen kept when still there."""
+        names = self.people()
+        return update(choices=names, value=[name for name in beside or () if name in names])
+
     def shown(self, person: str | None) -> list[Any]:
         """Whenever the page comes to the front: people, and the gallery of whoever is still stored."""
         job = panels.latest(self._studio.jobs.jobs(), "portraits")
@@ -104,14 +109,21 @@ class PortraitActions:
         return [self.refresh(person), gallery, update() if job else update(value="")]
 
     def generate(
-        self, person: str | None, checkpoint: str | None, style: str | None, written: Written, values: dict[str, Any]
+        self,
+        person: str | None,
+        checkpoint: str | None,
+        style: str | None,
+        written: Written,
+        values: dict[str, Any],
+        beside: Sequence[str] | None = None,
     ) -> Iterator[list[Any]]:
-        """Make portraits; yields live panel, gallery, buttons."""
+        """Make portraits of ``person``, and of those ``beside`` in the same picture; yields live panel, gallery, buttons."""
         try:
             if not person:
                 raise FaceChainError("Choose a person first. People appear here once their face LoRA is trained.")
             config = read_form(self.config(checkpoint), values)
-            request = replace(self.editor.request(person, self.style(style), written), checkpoint=checkpoint, config=config)
+            request = self.editor.request(person, self.style(style), written)
+            request = replace(request, checkpoint=checkpoint, config=config, beside=tuple(beside or ()))
             job = self._studio.submit_portraits(request)
         except FaceChainError as error:
             yield [problem_box(str(error), "No portraits were made"), update(), *self.buttons()]

@@ -53,6 +53,16 @@ class PortraitTab:
             with gr.Row(elem_classes=["fc-pair", "fc-with-button"]):
                 self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
                 self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
+            self._beside = make(
+                gr.Dropdown,
+                choices=people,
+                value=[],
+                multiselect=True,
+                max_choices=2,
+                label="Also in the picture",
+                info="Up to two more people, beside the first from left to right. Your own words for each are divided by |.",
+                elem_id="facechain_portrait_beside",
+            )
             self._style = make(gr.Dropdown, choices=styles, value=styles[0], label="Style", elem_id="facechain_style")
             self._find = make(
                 gr.Textbox, show_label=False, container=False, placeholder="Find a style: snow, armour, pencil", elem_id="facechain_find_style"
@@ -87,14 +97,15 @@ class PortraitTab:
         words, boxes = [self._person, self._style, self._own, self._negative], act.editor.boxes
         outputs = [self._live, self._gallery, self._generate, self._cancel]
 
-        def generate(person: str, checkpoint: str, style: str, *given: Any) -> Iterator[list[Any]]:
+        def generate(person: str, beside: list[str], checkpoint: str, style: str, *given: Any) -> Iterator[list[Any]]:
             written, values = Written(*given[: 2 + len(boxes)]), given[2 + len(boxes) :]
-            yield from act.generate(person, checkpoint, style, written, self._form.values(values))
+            yield from act.generate(person, checkpoint, style, written, self._form.values(values), beside)
 
-        inputs = [self._person, self._checkpoint, self._style, self._own, self._negative, *boxes, *self._form.components]
+        inputs = [self._person, self._beside, self._checkpoint, self._style, self._own, self._negative, *boxes, *self._form.components]
         bind(self._generate.click, generate, inputs, outputs)
         bind(self._cancel.click, act.cancel, [], [self._generate, self._cancel], queue=False)
         bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
+        bind(self._refresh.click, act.refresh_beside, [self._beside], [self._beside], queue=False)
         act.editor.wire(words, act.style)
         bind(self._pick.change, act.picked, [self._pick], [self._style], queue=False)
         for source in (self._person, self._style, self._find):
@@ -109,6 +120,7 @@ class PortraitTab:
         return [
             (lambda: panels.checkpoint_update(act.choices()), [self._checkpoint]),
             (lambda: act.refresh(None), [self._person]),
+            (lambda: act.refresh_beside(None), [self._beside]),
             (act.attach, outputs),
             (lambda: act.cards(None, None), [self._cards]),
             (lambda: act.editor.recomposed(next(iter(act.people()), None), act.style(PLAIN_ID), Written()), self._prompts),
@@ -117,3 +129,4 @@ class PortraitTab:
     def on_show(self, tab: Any) -> None:
         """Refresh people and gallery whenever ``tab`` comes to the front."""
         bind(tab.select, self._act.shown, [self._person], [self._person, self._gallery, self._live], queue=False)
+        bind(tab.select, self._act.refresh_beside, [self._beside], [self._beside], queue=False)
