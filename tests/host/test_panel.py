@@ -217,3 +217,19 @@ def test_script_info_names_the_arguments(webui: WebUi) -> None:
     known = {s["name"].lower(): s for s in webui.get("/sdapi/v1/script-info") if not s["is_img2img"]}
     labels = [a["label"] for a in known["facechain"]["args"]]
     assert labels[:2] == ["Enable", "Person"]
+
+
+def test_a_style_is_blended_in_and_leaves_nothing(webui: WebUi, config: dict[str, Any], probed: WebUi) -> None:
+    plain, before = webui.draw().pixels, probed.state()
+    asked = {**config, "style": "charcoal"}
+    mine, styled = draw(webui, {**asked, "balance": 1.0}), draw(webui, {**asked, "balance": 0.0})
+    assert mine.pixels != styled.pixels
+    assert values(mine.infotexts[0])["FaceChain style"] == "charcoal"
+    blends = [values(drawn.infotexts[0])["FaceChain blend"] for drawn in (mine, styled)]
+    assert blends[0] != blends[1]
+    assert draw(webui, {**asked, "blend": blends[1]}).pixels == styled.pixels
+    assert webui.draw().pixels == plain
+    after = probed.state()
+    # The WebUI itself draws from Python's generator for every picture's subseed.
+    changed = {key: (value, after[key]) for key, value in before.items() if after[key] != value and key not in ("merged layers", "random")}
+    assert changed == {}
