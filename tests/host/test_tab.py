@@ -83,6 +83,8 @@ def test_1_photos_are_checked(page: Any, webui: WebUi, photos: list[Path]) -> No
     # The page shows whom an earlier test checked last.
     name.fill("")
     name.press_sequentially(NAME)
+    # gradio 4 when the field is left.
+    name.blur()
     # What gradio 3 draws anew while an upload is on its way makes it upload again.
     holds(page, "#facechain_person_note", "new person")
     page.wait_for_timeout(1500)
