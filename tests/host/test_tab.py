@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ready
+from .conftest import PERSON, ready
 from .webui import WebUi, values
 
 pytestmark = pytest.mark.browser
@@ -22,7 +22,8 @@ SCREENSHOTS = os.environ.get("FACECHAIN_SCREENSHOTS")
 
 @pytest.fixture(scope="module", autouse=True)
 def nobody_left(webui: WebUi):
-    """The person of this file is not there before, nor after."""
+    """Nobody is there before, so that nobody is chosen; the person of this file is not there after."""
+    webui.delete(PERSON)
     webui.delete(NAME)
     yield
     webui.delete(NAME)
