@@ -322,6 +322,18 @@ class PanelConfig(Settings):
     """0 is all for the style, 1 all for the person."""
     blend: str = ""
     """As for portraits."""
+    beside: str = ""
+    """Who else is in the picture, from left to right, divided by ``;``; the API takes a list too."""
+    people_by: str = field(default="regions", metadata=choices("regions", "faces"))
+    """As for portraits."""
+    face_pass: str = field(default="off", metadata=choices("auto", "off", "always"))
+    """As for portraits."""
+    face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))
+    """As for portraits."""
+    face_pass_below: float = field(default=0.3, metadata=limits(0, 1))
+    """As for portraits."""
+    own: str = ""
+    """The user's own words, where the prompt is a whole composed one that is given back: from its infotext, and used only when they fit it."""
 
     def cross_checks(self) -> list[str]:
         return _blend_problems(self.blend)
@@ -330,5 +342,23 @@ class PanelConfig(Settings):
     def from_values(cls, values: Sequence[Any]) -> PanelConfig:
         """From the values of the panel's controls, in the order of the fields; what is missing keeps its default."""
         names = [f.name for f in dataclasses.fields(cls)]
-        given = {name: value for name, value in zip(names, values, strict=False) if value is not None}
+        return cls.from_panel({name: value for name, value in zip(names, values, strict=False) if value is not None})
+
+    @classmethod
+    def from_panel(cls, values: Mapping[str, Any]) -> PanelConfig:
+        """As ``from_dict``, from what controls and programs give: names as a list, the face pass as a tick.
+
+        Raises:
+            ConfigError: see ``from_dict``.
+        """
+        given = dict(values)
+        if isinstance(given.get("beside"), (list, tuple)):
+            given["beside"] = "; ".join(map(str, given["beside"]))
+        if isinstance(given.get("face_pass"), bool):
+            given["face_pass"] = "auto" if given["face_pass"] else "off"
         return cls.from_dict(given)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of ``beside``."""
+        return tuple(name.strip() for name in self.beside.split(";") if name.strip())

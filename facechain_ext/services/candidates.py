@@ -70,8 +70,8 @@ class Room:
             images = self._sampled(part, start, many)
             for i, image in enumerate(images):
                 self.cancel.raise_if_cancelled()
-                better, passed = self._passed(image, part, i)
-                result = self._scored(better)
+                better, passed = self.passed(image, part, i)
+                result = self.scored(better)
                 found.append(Candidate(better, part.seeds[i], result, part, i, tuple(passed)))
                 self.on_progress(Progress(Stage.RANK, len(found), many, "Measuring likeness", likeness=result.likeness))
         return found
@@ -90,13 +90,15 @@ class Room:
         with contextlib.closing(self.host.generate(part, on_step, self.cancel)) as images:
             return list(images)
 
-    def _scored(self, image: Image) -> Score:
+    def scored(self, image: Image) -> Score:
+        """``image`` compared with everyone who should be in it."""
         people = [sitter.dataset.mean_embedding for sitter in self.sitters]
         if len(people) == 1:
             return score(image, self.analyzer, people[0], self.statistic)
         return score_people(image, self.analyzer, people, self.statistic)
 
-    def _passed(self, image: Image, part: SamplingRequest, index: int) -> tuple[Image, list[Passed]]:
+    def passed(self, image: Image, part: SamplingRequest, index: int) -> tuple[Image, list[Passed]]:
+        """``image``, the picture ``index`` of ``part``, after the face pass, and what that did."""
         config, resolution, many = self.config, self.host.checkpoint.resolution, len(self.sitters)
         replaced = many > 1 and config.people_by == "faces"
         if not self.sitters[0].loras or (config.face_pass == OFF and not replaced):

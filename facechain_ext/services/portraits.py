@@ -44,15 +44,15 @@ def make_portraits(
         Cancelled: nothing was written.
     """
     style = find_style(styles, request.style).on(host.checkpoint.name) if request.style else None
-    sitters = _sitters(request, workspace, host, analyzer, style)
-    sampling = _sampling(request, sitters, host, style)
+    sitters = sitters_of(request, workspace, host, analyzer, style)
+    sampling = sampling_of(request, sitters, host, style)
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)
     return write_portraits(candidates, _target(request, sitters[0].folder), request, sitters, host, style)
 
 
-def _sitters(
+def sitters_of(
     request: PortraitRequest, workspace: Workspace, host: ImageGenerator, analyzer: FaceAnalyzer, style: Style | None
 ) -> list[Sitter]:
     """Everyone who should be in the picture, from left to right.
@@ -65,12 +65,8 @@ def _sitters(
         raise UserInputError("The same person is named twice. Name each of them once, from left to right.")
     if len(folders) > MOST_PEOPLE:
         raise UserInputError(f"At most {MOST_PEOPLE} people fit into one picture, not {len(folders)}.")
-    found = []
-    for folder, own in zip(folders, own_words(request.prompt, len(folders)), strict=True):
-        dataset = dataset_of(folder, analyzer)
-        prompt = told(style, dataset.caption, replace(request, prompt=own))
-        found.append(Sitter(folder, dataset, prompt.used, _loras(request, folder, host, style) if request.with_lora else ()))
-    return found
+    found = [Sitter(f, dataset_of(f, analyzer), "", _loras(request, f, host, style) if request.with_lora else ()) for f in folders]
+    return worded(found, request, style)
 
 
 def own_words(prompt: str, people: int) -> list[str]:
@@ -79,10 +75,22 @@ def own_words(prompt: str, people: int) -> list[str]:
     return parts if len(parts) == people else [prompt] * people
 
 
-def _sampling(request: PortraitRequest, sitters: Sequence[Sitter], host: ImageGenerator, style: Style | None) -> SamplingRequest:
+def worded(sitters: Sequence[Sitter], request: PortraitRequest, style: Style | None) -> list[Sitter]:
+    """``sitters`` with each one's prompt as the words of ``request`` make it."""
+    owns = own_words(request.prompt, len(sitters))
+    return [replace(s, prompt=told(style, s.dataset.caption, replace(request, prompt=own)).used) for s, own in zip(sitters, owns, strict=True)]
+
+
+def shared_words(prompt: str, people: int) -> str:
+    """The user's words for the whole picture of ``people``: those of each, one after another."""
+    return ", ".join(dict.fromkeys(own_words(prompt, people)))
+
+
+def sampling_of(request: PortraitRequest, sitters: Sequence[Sitter], host: ImageGenerator, style: Style | None) -> SamplingRequest:
+    """What to sample for ``request``: prompts, seeds, and which LoRA acts where."""
     config, many = request.config, len(sitters)
     together = " and ".join(s.dataset.caption for s in sitters)
-    prompt = told(style, together, replace(request, prompt=", ".join(dict.fromkeys(own_words(request.prompt, many)))))
+    prompt = told(style, together, replace(request, prompt=shared_words(request.prompt, many)))
     first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
     side = host.checkpoint.resolution
     loras, regions = _loras(request, sitters[0].folder, host, style), ()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facechain_ext.styles.catalog import PERSON, Style, load_styles
-from facechain_ext.styles.prompts import compose
+from facechain_ext.styles.prompts import compose, own_negative_in, own_words_in
 from facechain_ext.styles.tokens import CHUNK
 
 RAIN = Style("rain", "Rain", "outdoors", "photo of {person} in the rain, umbrella", "sun, heat")
@@ -126,3 +126,31 @@ def test_the_negative_prompt_is_laid_out_too():
     assert max(made.negative_chunks) <= CHUNK
     assert made.negative.startswith("sun, heat BREAK blurred background") or made.negative_chunks[0] > 60
     assert [p.source for p in made.negative_parts] == ["style", "own"]
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["", "by the sea, at night", "drawing of {person} dancing, red hair", "smiling " * 90, "one, two BREAK three", "(hat:1.2), [dog:cat:0.5]"],
+)
+@pytest.mark.parametrize("words", [ADA, "sks woman and tom man"])
+def test_a_composed_prompt_is_known_again(own, words):
+    for style in [None, RAIN, *load_styles()[::9]]:
+        made = compose(style, words, own, "hat: red, x")
+        found = own_words_in(style, words, made.positive)
+        assert found is not None
+        negative = own_negative_in(style, words, made.negative)
+        again = compose(style, words, found, negative)
+        assert (again.positive, again.negative) == (made.positive, made.negative)
+
+
+@pytest.mark.parametrize("prompt", ["", "a dog", "photo of sks womanhood", "photo of a woman, sks woman's hat", "in the rain, umbrella"])
+def test_other_prompts_are_not_taken_for_composed_ones(prompt):
+    found = own_words_in(RAIN, ADA, prompt)
+    assert found is None
+    assert own_negative_in(RAIN, ADA, "heat, sun") == "heat, sun"
+
+
+def test_words_that_the_prompt_joined_are_found_by_their_hint():
+    made = compose(RAIN, ADA, "one, two").positive
+    assert own_words_in(RAIN, ADA, made, "one, two") == "one, two"
+    assert own_words_in(RAIN, ADA, made, "three") == "one, two"
