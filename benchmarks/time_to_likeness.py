@@ -100,11 +100,11 @@ def kohya(args: argparse.Namespace, photos: Path, options: dict[str, object], fl
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(args.kohya)}
     subprocess.run([*script, *words, "--cache_latents", "--sdpa", *flags], env=environment, check=True, stdout=sys.stderr)
     cpu = {line["step"]: line["cpu"] for line in map(json.loads, (folder / "steps.jsonl").read_text().splitlines())}
-    found = []
+    found = {}  # The last step is there twice: by its number and as the result.
     for file in sorted((folder / "out").glob("kohya*.safetensors")):
         step = int(file.stem.removeprefix("kohya-step")) if "-step" in file.stem else max(cpu)
-        found.append((step, cpu[step], file))
-    return sorted(found)
+        found[step] = (step, cpu[step], file)
+    return sorted(found.values())
 
 
 def portraits(host: StandaloneHost, lora: Path, score: Score, config: TrainConfig) -> float:
