@@ -117,13 +117,15 @@ class Part:
     schedule: Schedule | None = None
     """Of the UNet's part; the text encoder runs once, before the first step."""
     region: Region | None = None
+    negative: float = 1.0
+    """Multiplier of the UNet's part where the negative prompt is predicted; below 1 guidance leads the picture towards this LoRA (see ``guided``)."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.role):
             raise UserInputError(f"'{self.role}' cannot name a part of a blend: letters, digits and '-' only.")
         if self.blocks and len(self.blocks) not in BLOCK_COUNTS:
             raise UserInputError(f"{len(self.blocks)} block weights: a UNet has {' or '.join(map(str, BLOCK_COUNTS))} blocks.")
-        if not all(math.isfinite(x) and abs(x) <= MOST for x in (self.unet, self.text or 0.0, *self.blocks)):
+        if not all(math.isfinite(x) and abs(x) <= MOST for x in (self.unet, self.text or 0.0, self.negative, *self.blocks)):
             raise UserInputError(f"Weights of a blend lie between -{MOST:g} and {MOST:g}.")
 
     @property
@@ -133,11 +135,13 @@ class Part:
 
     @property
     def live(self) -> bool:
-        """True when it changes over the steps or over the picture, which no weight merged once can do."""
-        return self.region is not None or (self.schedule is not None and not self.schedule.is_constant)
+        """True when it changes over steps, picture or prompts, which no weight merged once can do."""
+        return acts_live(self.schedule, self.region, self.negative)
 
     def __str__(self) -> str:
         words = [self.role, f"{self.unet:g}" + ("" if self.text is None or self.text == self.unet else f"/{self.text:g}")]
+        if self.negative != 1:
+            words += ["negative", f"{self.negative:g}"]
         if self.blocks:
             words += ["blocks", _packed(self.blocks)]
         if self.schedule is not None:
@@ -145,6 +149,20 @@ class Part:
         if self.region is not None:
             words += ["region", str(self.region)]
         return " ".join(words)
+
+
+def acts_live(schedule: Schedule | None, region: Region | None, negative: float) -> bool:
+    """True for a LoRA that does not act the same at every step, in every place and on both prompts."""
+    return region is not None or negative != 1 or (schedule is not None and not schedule.is_constant)
+
+
+def guided(gain: float, cfg: float) -> float:
+    """``Part.negative`` with which guidance ``cfg`` makes a LoRA act ``gain`` times, 0..1.
+
+    The prediction is n + cfg (p - n). A LoRA that adds d to p and m d to n adds (m + cfg (1 - m)) d, which is ``gain`` d for
+    m = 1 - (gain - 1) / (cfg - 1). More than ``cfg`` times is not possible.
+    """
+    return 1.0 if cfg <= 1 else round(min(1.0, max(0.0, 1 - (gain - 1) / (cfg - 1))), 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +233,7 @@ def outer_blocks(count: int, levels: int) -> tuple[float, ...]:
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _FORM = re.compile(
-    rf"(?P<role>[\w-]+) (?P<unet>{_NUMBER})(?:/(?P<text>{_NUMBER}))?(?: blocks (?P<blocks>\S+))?"
+    rf"(?P<role>[\w-]+) (?P<unet>{_NUMBER})(?:/(?P<text>{_NUMBER}))?(?: negative (?P<negative>{_NUMBER}))?(?: blocks (?P<blocks>\S+))?"
     rf"(?: steps (?P<start>{_NUMBER})>(?P<end>{_NUMBER})@(?P<begin>{_NUMBER})-(?P<finish>{_NUMBER}) (?P<curve>\w+))?"
     rf"(?: region (?P<region>mask|(?:{_NUMBER} ?){{5}}))?"
 )
@@ -235,7 +253,8 @@ def _part(piece: str) -> Part:
         x0, y0, x1, y1, feather = map(float, found["region"].split())
         region = Region((x0, y0, x1, y1), feather=feather)
     text = float(found["text"]) if found["text"] else None
-    return Part(found["role"], float(found["unet"]), text, _unpacked(found["blocks"] or ""), schedule, region)
+    negative = float(found["negative"] or 1)
+    return Part(found["role"], float(found["unet"]), text, _unpacked(found["blocks"] or ""), schedule, region, negative)
 
 
 def _packed(blocks: Sequence[float]) -> str:

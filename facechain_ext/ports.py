@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from facechain_ext.blend import Part, Region, Schedule
+from facechain_ext.blend import Part, Region, Schedule, acts_live
 from facechain_ext.errors import UserInputError
 from facechain_ext.faces.attributes import Attributes
 from facechain_ext.faces.types import Embedding, Face, Image
@@ -110,20 +110,22 @@ class LoraWeight:
     """Multiplier of ``unet`` over the steps."""
     region: Region | None = None
     """Where in the picture it acts; None: everywhere."""
+    negative: float = 1.0
+    """Multiplier of ``unet`` where the negative prompt is predicted."""
 
     @classmethod
     def of(cls, file: Path, part: Part) -> LoraWeight:
         """``file`` as ``part`` of a blend says."""
-        return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region)
+        return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region, part.negative)
 
     def part(self, role: str) -> Part:
         """What it does, as the part ``role`` of a blend."""
-        return Part(role, self.unet, self.text, self.blocks, self.schedule, self.region)
+        return Part(role, self.unet, self.text, self.blocks, self.schedule, self.region, self.negative)
 
     @property
     def live(self) -> bool:
-        """True when it changes over steps or picture, which merged weights cannot do."""
-        return self.region is not None or (self.schedule is not None and not self.schedule.is_constant)
+        """True when it changes over steps, picture or prompts, which merged weights cannot do."""
+        return acts_live(self.schedule, self.region, self.negative)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ leaves the model bit for bit as it was, after an error too.
 In a region a LoRA acts on what has a place in the picture: on queries, outputs, feed-forward layers and convolutions by a mask
 in the layer's own grid. Keys and values of cross-attention belong to words, not places; there attention is computed for each
 region with its own words and LoRAs, and the mask acts on its output. The projection of the time step has no place and stays out.
+
+A LoRA can act otherwise on those rows of the batch where the negative prompt is predicted: what it does less there, guidance does more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +25,15 @@ from facechain_ext.lora.files import LoraFile
 from facechain_ext.lora.kinds import DoraModule, Update
 from facechain_ext.lora.merge import wrong_size
 from facechain_ext.lora.naming import block_weights
-from facechain_ext.lora.regions import EVERYWHERE, ContextOf, RegionalAttention, Regions
+from facechain_ext.lora.regions import CONTEXT_NAMES, EVERYWHERE, ContextOf, RegionalAttention, Regions
 from facechain_ext.lora.windows import WindowedPrediction
 from facechain_ext.ports import Family, LoraWeight, RegionPrompt
 
 OF_WORDS = ("attn2_to_k", "attn2_to_v")
 """Ends of kohya's names of what sees words instead of places."""
 Modules = Mapping[str, torch.nn.Module]
+NegativeOf = Callable[[torch.Tensor], torch.Tensor]
+"""The context (B, L, C) of a call -> which of its rows belong to the negative prompt, (B,) bool."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +82,8 @@ class LiveBlend:
         self.now: list[float] = []
         """Weight of each LoRA at this step."""
         self.version = 0
+        self._guides = any(w.negative != 1 for w in self._weights)
+        self._negative: tuple[bool, ...] = ()
         self._columns: dict[tuple[Any, ...], torch.Tensor] = {}
         self.missing = tuple(n for lora, _ in loras for n in lora.modules if n.startswith("lora_unet_") and n not in modules)
         """Names in the files that this UNet lacks."""
@@ -93,24 +99,45 @@ class LiveBlend:
             self.version += 1
             self._columns.clear()
 
+    def strength(self, lora: int, like: torch.Tensor) -> torch.Tensor | float:
+        """The weight of a LoRA now; (B, 1, ...) in the dimensions of ``like`` when rows of the negative prompt have another one."""
+        rows = self._rows(lora, len(like))
+        if len(set(rows)) == 1:
+            return rows[0]
+        return torch.tensor(rows).to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
     def columns(self, active: Sequence[_Term], like: torch.Tensor) -> torch.Tensor | float:
-        """The weights of the ``active`` terms for each column of their factors; one number where all are the same."""
-        weights = tuple(self.now[t.lora] for t in active)
-        if len(set(weights)) == 1:
-            return weights[0]
+        """The weights of the ``active`` terms for each row of ``like`` and column of their factors, (B or 1, R); one number where all are the same."""
+        rows = [self._rows(t.lora, len(like)) for t in active]
+        if len({weight for row in rows for weight in row}) == 1:
+            return rows[0][0]
         ranks = tuple(len(t.down) for t in active if t.down is not None)
-        key = (weights, ranks, like.device, like.dtype)
+        key = (tuple(rows), ranks, like.device, like.dtype)
         if key not in self._columns:
-            self._columns[key] = torch.tensor([w for w, r in zip(weights, ranks, strict=True) for _ in range(r)]).to(
-                like.device, like.dtype
-            )
+            wide = [torch.tensor(row)[:, None].expand(-1, rank) for row, rank in zip(rows, ranks, strict=True)]
+            longest = max(len(column) for column in wide)
+            self._columns[key] = torch.cat([c.expand(longest, -1) for c in wide], 1).to(like.device, like.dtype)
         return self._columns[key]
 
+    def _rows(self, lora: int, many: int) -> tuple[float, ...]:
+        """The LoRA's weight for each of ``many`` rows; one number when they all have the same."""
+        now, less = self.now[lora], self._weights[lora].negative
+        if less == 1 or len(self._negative) != many or not any(self._negative):
+            return (now,)
+        return (now * less,) if all(self._negative) else tuple(now * less if no else now for no in self._negative)
+
     @contextmanager
-    def attached(self, unet: torch.nn.Module, contexts: Mapping[int, ContextOf] | None = None) -> Iterator[LiveBlend]:
-        """Act on ``unet`` while the block runs; ``contexts`` gives the encoded words of the groups in ``prompts``."""
+    def attached(
+        self, unet: torch.nn.Module, contexts: Mapping[int, ContextOf] | None = None, negative: NegativeOf | None = None
+    ) -> Iterator[LiveBlend]:
+        """Act on ``unet`` while the block runs; ``contexts`` gives the encoded words of the groups in ``prompts``.
+
+        Without ``negative`` no row is taken for the negative prompt's.
+        """
         handles = []
         try:
+            if self._guides and negative is not None:
+                handles.append(unet.register_forward_pre_hook(self._listen(negative), with_kwargs=True))
             for name, (module, terms) in self._layers.items():
                 handles.append(module.register_forward_hook(_Hook(self, terms, of_words=name.endswith(OF_WORDS))))
             if len(self.regions) and self.window is not None:
@@ -126,11 +153,19 @@ class LiveBlend:
                         handles.append(module.register_forward_hook(hook, with_kwargs=True))
             yield self
         finally:
+            self._negative = ()
             for handle in handles:
                 handle.remove()
 
     def _enter(self, group: int) -> None:
         self.group = group
+
+    def _listen(self, negative: NegativeOf) -> Callable[..., None]:
+        def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            context = next((kwargs[n] for n in CONTEXT_NAMES if kwargs.get(n) is not None), args[2] if len(args) > 2 else None)
+            self._negative = () if context is None else tuple(bool(no) for no in negative(context).tolist())
+
+        return before
 
     def _look(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         latent = args[0] if args else kwargs.get("sample", kwargs.get("x"))
@@ -204,13 +239,13 @@ class _Hook:
         shares = [(t, None if masks is None or blend.groups[t.lora] == EVERYWHERE else masks[blend.groups[t.lora]]) for t in active]
         for term, share in shares:
             if term.gain is not None:
-                _add_gain(module, output, out, term.gain.to(out) * blend.now[term.lora], share)
+                _add_gain(module, output, out, term.gain.to(out), blend.strength(term.lora, out), share)
         low = [(t, share) for t, share in shares if t.down is not None]
         if low:
             self._add_low(module, x.to(out.dtype), out, low)
         for term, share in shares:
             if term.dense is not None:
-                _add(out, _applied(module, x.to(out.dtype), _on(term.dense, out)) * blend.now[term.lora], share)
+                _add(out, _applied(module, x.to(out.dtype), _on(term.dense, out)) * blend.strength(term.lora, out), share)
         return out
 
     def _acts(self, term: _Term) -> bool:
@@ -236,7 +271,7 @@ class _Hook:
         planes = out.ndim == 4
         inner = _applied(module, x, down)
         if isinstance(columns, torch.Tensor):
-            inner = inner * (columns[:, None, None] if planes else columns)
+            inner = inner * (columns[:, :, None, None] if planes else columns.reshape(len(columns), *[1] * (inner.ndim - 2), -1))
         inner = _masked(inner, low, planes=planes)
         alpha = 1.0 if isinstance(columns, torch.Tensor) else columns
         if planes:
@@ -285,8 +320,10 @@ def _add(out: torch.Tensor, update: torch.Tensor, share: torch.Tensor | None) ->
     out.add_(update if share is None else update * share)
 
 
-def _add_gain(module: Any, base: torch.Tensor, out: torch.Tensor, gain: torch.Tensor, share: torch.Tensor | None) -> None:
+def _add_gain(
+    module: Any, base: torch.Tensor, out: torch.Tensor, gain: torch.Tensor, strength: torch.Tensor | float, share: torch.Tensor | None
+) -> None:
     shape = (-1, 1, 1) if base.ndim == 4 else (-1,)
     bias = getattr(module, "bias", None)
     bare = base if bias is None else base - bias.detach().to(base).view(shape)
-    _add(out, bare * gain.view(shape), share)
+    _add(out, bare * gain.view(shape) * strength, share)

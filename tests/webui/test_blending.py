@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from modules import infotext_utils, script_callbacks, sd_models, sd_samplers
 
 from facechain_ext.blend import Region, Schedule
 from facechain_ext.errors import HostError
+from facechain_ext.hosts.a1111.blending import _Steps
 from facechain_ext.hosts.a1111.model import targets_of, unet_of
 from facechain_ext.lora.files import LoraOrigin, write
 from facechain_ext.ports import Family, LoraWeight, Prediction, RegionPrompt, SamplingRequest
@@ -61,6 +63,32 @@ def test_hooks_draw_what_the_hosts_own_loader_draws(studio, file):
     assert far(pictures(studio, LoraWeight(file, 0.8, 0.8, blocks=(0.0,) * 25)), plain) <= 2
     assert same(before, state())
     assert far(pictures(studio), plain) == 0
+
+
+@pytest.mark.parametrize("negative", ["blurred", ", ".join(["blurred and dark"] * 30)])
+def test_the_negative_prompts_prediction_has_a_weight_of_its_own(studio, file, negative):
+    """At guidance 1 only the wanted prompt's prediction counts, so there it changes nothing."""
+    before, on_both, on_one = state(), LoraWeight(file, 0.8, 0.0), LoraWeight(file, 0.8, 0.0, negative=0)
+    assert far(pictures(studio, on_one, cfg=1.0, negative=negative), pictures(studio, on_both, cfg=1.0, negative=negative)) <= 2
+    assert far(pictures(studio, on_one, negative=negative), pictures(studio, on_both, negative=negative)) > 5
+    assert same(before, state())
+
+
+def test_the_negative_prompts_rows_are_known_however_the_host_calls():
+    """A1111 calls once for both prompts or once for each, and makes the shorter one longer by tokens at its end; Forge repeats it."""
+    steps, draw = _Steps(SimpleNamespace(at=lambda *_: None)), torch.Generator().manual_seed(1)
+    wanted, unwanted = torch.randn(2, 154, 8, generator=draw), torch.randn(2, 77, 8, generator=draw)
+    assert not steps.negative(wanted).any()
+    steps.on_step(SimpleNamespace(denoiser=SimpleNamespace(step=0, total_steps=4), text_uncond={"crossattn": unwanted}))
+    longer = torch.cat([unwanted, torch.zeros(2, 77, 8)], 1)
+    for rows, expected in (
+        (unwanted, [True, True]),
+        (wanted, [False, False]),
+        (torch.cat([wanted, longer]), [False, False, True, True]),
+        (torch.cat([unwanted.repeat(1, 2, 1), wanted]), [True, True, False, False]),
+        (torch.cat([wanted[:, :77], unwanted]).half(), [False, False, True, True]),
+    ):
+        assert steps.negative(rows).tolist() == expected
 
 
 def test_every_step_has_its_weight(studio, file, monkeypatch):

@@ -83,7 +83,7 @@ def hooked(
         contexts = {group: steps.words(encode(blend, group, prompt)) for group, prompt in blend.prompts.items()}
     script_callbacks.on_cfg_denoiser(steps.on_step)
     try:
-        with blend.attached(unet, contexts):
+        with blend.attached(unet, contexts, steps.negative):
             yield blend
     finally:
         script_callbacks.remove_callbacks_for_function(steps.on_step)
@@ -102,6 +102,15 @@ class _Steps:
         self._blend.at(denoiser.step, denoiser.total_steps or 1)
         found = params.text_uncond
         self._unwanted = found.get("crossattn") if isinstance(found, Mapping) else found
+
+    def negative(self, context: torch.Tensor) -> torch.Tensor:
+        """Which rows (B,) of the call's ``context`` are the negative prompt's; the shorter prompt may have been made longer at its end."""
+        unwanted = self._unwanted
+        if unwanted is None:
+            return torch.zeros(len(context), dtype=torch.bool)
+        length = min(unwanted.shape[1], context.shape[1])
+        known = unwanted.to(context)[:, :length]
+        return torch.stack([(row[:length] == known).flatten(1).all(1).any() for row in context]).cpu()
 
     def words(self, wanted: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """A context of the call -> the same with ``wanted`` in place of every row that is not the negative prompt's."""

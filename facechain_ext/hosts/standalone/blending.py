@@ -51,8 +51,13 @@ def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Ite
     # A LoRA's region without words of its own hears the picture's, through its own text part.
     heard = {g: live.prompts.get(g, request.prompt) for g in {*live.prompts, *live.groups} - {EVERYWHERE}}
     contexts = {group: _always(encoded(prompt, group), parts) for group, prompt in heard.items()}
-    with live.attached(parts.unet, contexts):
+    with live.attached(parts.unet, contexts, _first_half):
         yield live.at, encoded(request.prompt, EVERYWHERE)
+
+
+def _first_half(context: torch.Tensor) -> torch.Tensor:
+    """Which rows are the negative prompt's, as ``guided`` lays them."""
+    return torch.arange(len(context)) < len(context) // 2
 
 
 def _always(context: torch.Tensor, parts: Parts) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -234,3 +234,37 @@ def test_half_precision(unet, modules, dtype):
         out = half(torch.randn(1, 4, 8, 16, dtype=dtype), torch.tensor(3), encoder_hidden_states=torch.randn(1, 5, 12, dtype=dtype)).sample
     assert out.dtype is dtype
     assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [low, dora, whole])
+def test_rows_of_the_negative_prompt_have_a_weight_of_their_own(unet, modules, kind):
+    first, second = lora(modules, 1, kind), lora(modules, 50)
+    draw = torch.Generator().manual_seed(5)
+    context = torch.randn(2, 5, 12, generator=draw)
+
+    def with_merged(weight):
+        with merged(modules, [(first, weight), (second, 0.3)]):
+            return predict(unet, context)
+
+    blend = live(modules, (first, LoraWeight(NOWHERE, 0.5, negative=0.25)), (second, LoraWeight(NOWHERE, 0.3)))
+    wanted, less = with_merged(0.5), with_merged(0.125)
+    for negative in ([False, True], [False, False], [True, True]):
+        with blend.attached(unet, negative=lambda _, negative=negative: torch.tensor(negative)):
+            found = predict(unet, context)
+        for row, no in enumerate(negative):
+            torch.testing.assert_close(found[row], (less if no else wanted)[row], rtol=1e-4, atol=1e-4)
+    with blend.attached(unet):
+        torch.testing.assert_close(predict(unet, context), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_schedule_and_the_negative_prompt_multiply(unet, modules):
+    one = lora(modules, 1)
+    blend = live(modules, (one, LoraWeight(NOWHERE, 0.8, schedule=Schedule(0, 1, 0, 1), negative=0.5)))
+    blend.at(10, 21)
+    with merged(modules, [(one, 0.4)]):
+        wanted = predict(unet)
+    with merged(modules, [(one, 0.2)]):
+        less = predict(unet)
+    with blend.attached(unet, negative=lambda _: torch.tensor([True, False])):
+        found = predict(unet)
+    torch.testing.assert_close(found, torch.stack([less[0], wanted[1]]), rtol=1e-4, atol=1e-4)
