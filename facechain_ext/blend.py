@@ -117,15 +117,15 @@ class Part:
     schedule: Schedule | None = None
     """Of the UNet's part; the text encoder runs once, before the first step."""
     region: Region | None = None
-    negative: float = 1.0
-    """Multiplier of the UNet's part where the negative prompt is predicted; below 1 guidance leads the picture towards this LoRA (see ``guided``)."""
+    guided: float = 1.0
+    """How many times the UNet's part acts by guidance: above 1 it acts less where the negative prompt is predicted (see ``negative_share``)."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.role):
             raise UserInputError(f"'{self.role}' cannot name a part of a blend: letters, digits and '-' only.")
         if self.blocks and len(self.blocks) not in BLOCK_COUNTS:
             raise UserInputError(f"{len(self.blocks)} block weights: a UNet has {' or '.join(map(str, BLOCK_COUNTS))} blocks.")
-        if not all(math.isfinite(x) and abs(x) <= MOST for x in (self.unet, self.text or 0.0, self.negative, *self.blocks)):
+        if not all(math.isfinite(x) and abs(x) <= MOST for x in (self.unet, self.text or 0.0, self.guided, *self.blocks)):
             raise UserInputError(f"Weights of a blend lie between -{MOST:g} and {MOST:g}.")
 
     @property
@@ -136,12 +136,12 @@ class Part:
     @property
     def live(self) -> bool:
         """True when it changes over steps, picture or prompts, which no weight merged once can do."""
-        return acts_live(self.schedule, self.region, self.negative)
+        return acts_live(self.schedule, self.region, self.guided)
 
     def __str__(self) -> str:
         words = [self.role, f"{self.unet:g}" + ("" if self.text is None or self.text == self.unet else f"/{self.text:g}")]
-        if self.negative != 1:
-            words += ["negative", f"{self.negative:g}"]
+        if self.guided != 1:
+            words += ["guided", f"{self.guided:g}"]
         if self.blocks:
             words += ["blocks", _packed(self.blocks)]
         if self.schedule is not None:
@@ -151,18 +151,18 @@ class Part:
         return " ".join(words)
 
 
-def acts_live(schedule: Schedule | None, region: Region | None, negative: float) -> bool:
+def acts_live(schedule: Schedule | None, region: Region | None, guided: float) -> bool:
     """True for a LoRA that does not act the same at every step, in every place and on both prompts."""
-    return region is not None or negative != 1 or (schedule is not None and not schedule.is_constant)
+    return region is not None or guided != 1 or (schedule is not None and not schedule.is_constant)
 
 
-def guided(gain: float, cfg: float) -> float:
-    """``Part.negative`` with which guidance ``cfg`` makes a LoRA act ``gain`` times, 0..1.
+def negative_share(guided: float, cfg: float) -> float:
+    """The share of a LoRA's weight that acts on the negative prompt's prediction, so that guidance ``cfg`` makes it act ``guided`` times, 0..MOST.
 
-    The prediction is n + cfg (p - n). A LoRA that adds d to p and m d to n adds (m + cfg (1 - m)) d, which is ``gain`` d for
-    m = 1 - (gain - 1) / (cfg - 1). More than ``cfg`` times is not possible.
+    The prediction is n + cfg (p - n). A LoRA that adds d to p and m d to n adds (m + cfg (1 - m)) d, which is ``guided`` d for
+    m = 1 - (guided - 1) / (cfg - 1). More than ``cfg`` times is not possible: then m is 0.
     """
-    return 1.0 if cfg <= 1 else round(min(1.0, max(0.0, 1 - (gain - 1) / (cfg - 1))), 4)
+    return 1.0 if cfg <= 1 else min(MOST, max(0.0, 1 - (guided - 1) / (cfg - 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ def outer_blocks(count: int, levels: int) -> tuple[float, ...]:
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _FORM = re.compile(
-    rf"(?P<role>[\w-]+) (?P<unet>{_NUMBER})(?:/(?P<text>{_NUMBER}))?(?: negative (?P<negative>{_NUMBER}))?(?: blocks (?P<blocks>\S+))?"
+    rf"(?P<role>[\w-]+) (?P<unet>{_NUMBER})(?:/(?P<text>{_NUMBER}))?(?: guided (?P<guided>{_NUMBER}))?(?: blocks (?P<blocks>\S+))?"
     rf"(?: steps (?P<start>{_NUMBER})>(?P<end>{_NUMBER})@(?P<begin>{_NUMBER})-(?P<finish>{_NUMBER}) (?P<curve>\w+))?"
     rf"(?: region (?P<region>mask|(?:{_NUMBER} ?){{5}}))?"
 )
@@ -253,8 +253,8 @@ def _part(piece: str) -> Part:
         x0, y0, x1, y1, feather = map(float, found["region"].split())
         region = Region((x0, y0, x1, y1), feather=feather)
     text = float(found["text"]) if found["text"] else None
-    negative = float(found["negative"] or 1)
-    return Part(found["role"], float(found["unet"]), text, _unpacked(found["blocks"] or ""), schedule, region, negative)
+    guided = float(found["guided"] or 1)
+    return Part(found["role"], float(found["unet"]), text, _unpacked(found["blocks"] or ""), schedule, region, guided)
 
 
 def _packed(blocks: Sequence[float]) -> str:

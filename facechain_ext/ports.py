@@ -110,22 +110,22 @@ class LoraWeight:
     """Multiplier of ``unet`` over the steps."""
     region: Region | None = None
     """Where in the picture it acts; None: everywhere."""
-    negative: float = 1.0
-    """Multiplier of ``unet`` where the negative prompt is predicted."""
+    guided: float = 1.0
+    """How many times ``unet`` acts by guidance (see ``blend.negative_share``)."""
 
     @classmethod
     def of(cls, file: Path, part: Part) -> LoraWeight:
         """``file`` as ``part`` of a blend says."""
-        return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region, part.negative)
+        return cls(file, part.unet, part.text_weight, part.blocks, part.schedule, part.region, part.guided)
 
     def part(self, role: str) -> Part:
         """What it does, as the part ``role`` of a blend."""
-        return Part(role, self.unet, self.text, self.blocks, self.schedule, self.region, self.negative)
+        return Part(role, self.unet, self.text, self.blocks, self.schedule, self.region, self.guided)
 
     @property
     def live(self) -> bool:
         """True when it changes over steps, picture or prompts, which merged weights cannot do."""
-        return acts_live(self.schedule, self.region, self.negative)
+        return acts_live(self.schedule, self.region, self.guided)
 
 
 @dataclass(frozen=True, slots=True)

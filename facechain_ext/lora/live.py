@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from facechain_ext.blend import share_of
+from facechain_ext.blend import negative_share, share_of
 from facechain_ext.errors import FileFormatError
 from facechain_ext.lora.files import LoraFile
 from facechain_ext.lora.kinds import DoraModule, Update
@@ -61,10 +61,12 @@ class LiveBlend:
         family: Family,
         prompts: Sequence[RegionPrompt] = (),
         window: int | None = None,
+        cfg: float = 1.0,
     ) -> None:
         """Compute factors for every layer that a LoRA changes.
 
-        With a ``window`` each region is predicted by itself, in windows of at least so many latent pixels (see ``windows``).
+        With a ``window`` each region is predicted by itself, in windows of at least so many latent pixels (see ``windows``). ``cfg`` is the guidance
+        that LoRAs are ``guided`` by.
 
         Raises:
             FileFormatError: when a LoRA was made for layers of other sizes.
@@ -82,7 +84,7 @@ class LiveBlend:
         self.now: list[float] = []
         """Weight of each LoRA at this step."""
         self.version = 0
-        self._guides = any(w.negative != 1 for w in self._weights)
+        self._shares = [negative_share(w.guided, cfg) for w in self._weights]
         self._negative: tuple[bool, ...] = ()
         self._columns: dict[tuple[Any, ...], torch.Tensor] = {}
         self.missing = tuple(n for lora, _ in loras for n in lora.modules if n.startswith("lora_unet_") and n not in modules)
@@ -121,7 +123,7 @@ class LiveBlend:
 
     def _rows(self, lora: int, many: int) -> tuple[float, ...]:
         """The LoRA's weight for each of ``many`` rows; one number when they all have the same."""
-        now, less = self.now[lora], self._weights[lora].negative
+        now, less = self.now[lora], self._shares[lora]
         if less == 1 or len(self._negative) != many or not any(self._negative):
             return (now,)
         return (now * less,) if all(self._negative) else tuple(now * less if no else now for no in self._negative)
@@ -136,7 +138,7 @@ class LiveBlend:
         """
         handles = []
         try:
-            if self._guides and negative is not None:
+            if any(share != 1 for share in self._shares) and negative is not None:
                 handles.append(unet.register_forward_pre_hook(self._listen(negative), with_kwargs=True))
             for name, (module, terms) in self._layers.items():
                 handles.append(module.register_forward_hook(_Hook(self, terms, of_words=name.endswith(OF_WORDS))))

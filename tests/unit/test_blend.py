@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facechain_ext.blend import BlendPlan, Part, Region, Schedule, guided, parse_plan, share_of
+from facechain_ext.blend import BlendPlan, Part, Region, Schedule, negative_share, parse_plan, share_of
 from facechain_ext.errors import UserInputError
 
 PLANS = [
@@ -11,7 +11,7 @@ PLANS = [
     BlendPlan((Part("face", 0.95, 0.5, schedule=Schedule(0.2, 1, 0.25, 0.6, "cosine")), Part("style", 0.35))),
     BlendPlan((Part("style", 1.2, blocks=(1.0,) * 12 + (0.5,) + (0.25, *(0.0,) * 11)), Part("face", -0.5))),
     BlendPlan((Part("Anna-1", 1, region=Region((0, 0, 0.5, 1))), Part("orl_3", 1, region=Region((0.5, 0, 1, 1), feather=0.1)))),
-    BlendPlan((Part("face", 1, 0.5, negative=0.25, schedule=Schedule(0, 1)), Part("style", 2, blocks=(1.0,) * 25, negative=0))),
+    BlendPlan((Part("face", 1, 0.5, guided=2.5, schedule=Schedule(0, 1)), Part("style", 2, blocks=(1.0,) * 25, guided=0))),
     BlendPlan((Part("face", 1e-05, 3, (0.5,) * 19, Schedule(1, 0, 0, 1, "step"), Region((0.125, 0.25, 0.5, 0.75))),)),
 ]
 
@@ -21,7 +21,7 @@ def test_the_text_gives_the_plan_back(plan):
     again = parse_plan(str(plan))
     assert str(again) == str(plan)
     for part, other in zip(plan.parts, again.parts, strict=True):
-        for name in ("role", "unet", "text_weight", "blocks", "schedule", "negative"):
+        for name in ("role", "unet", "text_weight", "blocks", "schedule", "guided"):
             assert getattr(part, name) == getattr(other, name)
         assert (part.region and part.region.key) == (other.region and other.region.key)
     assert not set(str(plan)) & set(',:"'), "the infotext would have to quote it"
@@ -65,14 +65,13 @@ def test_schedules():
     assert Part("face", schedule=line).live
 
 
-@pytest.mark.parametrize(("gain", "cfg"), [(2, 3), (2, 7), (1.5, 4), (1, 7), (3, 3)])
-def test_guidance_makes_a_lora_act_as_often_as_wanted(gain, cfg):
-    part = Part("face", negative=guided(gain, cfg))
-    assert part.live == (gain != 1)
-    assert part.negative + cfg * (1 - part.negative) == pytest.approx(gain, abs=1e-3)
+@pytest.mark.parametrize(("guided", "cfg"), [(2, 3), (2, 7), (1.5, 4), (1, 7), (3, 3), (0.5, 3)])
+def test_guidance_makes_a_lora_act_as_often_as_wanted(guided, cfg):
+    share = negative_share(guided, cfg)
+    assert share + cfg * (1 - share) == pytest.approx(guided)
+    assert Part("face", guided=guided).live == (guided != 1)
 
 
 def test_guidance_has_its_limits():
-    assert guided(4, 3) == 0
-    assert guided(2, 1) == 1, "without guidance the negative prompt counts for nothing"
-    assert guided(0.5, 3) == 1
+    assert negative_share(4, 3) == 0
+    assert negative_share(2, 1) == 1, "without guidance the negative prompt counts for nothing"

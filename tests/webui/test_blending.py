@@ -68,7 +68,7 @@ def test_hooks_draw_what_the_hosts_own_loader_draws(studio, file):
 @pytest.mark.parametrize("negative", ["blurred", ", ".join(["blurred and dark"] * 30)])
 def test_the_negative_prompts_prediction_has_a_weight_of_its_own(studio, file, negative):
     """At guidance 1 only the wanted prompt's prediction counts, so there it changes nothing."""
-    before, on_both, on_one = state(), LoraWeight(file, 0.8, 0.0), LoraWeight(file, 0.8, 0.0, negative=0)
+    before, on_both, on_one = state(), LoraWeight(file, 0.8, 0.0), LoraWeight(file, 0.8, 0.0, guided=3)
     assert far(pictures(studio, on_one, cfg=1.0, negative=negative), pictures(studio, on_both, cfg=1.0, negative=negative)) <= 2
     assert far(pictures(studio, on_one, negative=negative), pictures(studio, on_both, negative=negative)) > 5
     assert same(before, state())

@@ -59,10 +59,11 @@ def hooked(
     regions: Sequence[RegionPrompt] = (),
     encode: Callable[[LiveBlend, int, str], torch.Tensor] | None = None,
     window: int | None = None,
+    cfg: float = 1.0,
 ) -> Iterator[LiveBlend]:
     """Let ``loras`` act on ``unet`` while the block runs; each of the WebUI's sampling steps is followed.
 
-    ``encode`` gives the words (1, L, C) of a group of ``regions``.
+    ``encode`` gives the words (1, L, C) of a group of ``regions``; ``cfg`` is the guidance scale.
 
     Raises:
         FileFormatError: when a LoRA fits no layer.
@@ -76,7 +77,7 @@ def hooked(
             log.warning(
                 "The LoRA %s: %d of its layers are not in this checkpoint, %d keys are unknown.", lora.name, len(lacking), len(lora.unread)
             )
-    blend = LiveBlend(modules, loras, family, regions, window)
+    blend = LiveBlend(modules, loras, family, regions, window, cfg)
     steps = _Steps(blend)
     contexts: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
     if encode is not None:
@@ -146,7 +147,7 @@ def hook_sampling(p: Any, unet: Callable[[], torch.nn.Module], loras: Loaded, fa
     sampled = p.sample
 
     def sample(*args: Any, **kwargs: Any) -> Any:
-        with hooked(unet(), loras, family):
+        with hooked(unet(), loras, family, cfg=p.cfg_scale):
             return sampled(*args, **kwargs)
 
     p.sample = sample

@@ -147,7 +147,7 @@ def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[No
         return found["crossattn"] if isinstance(found, dict) else found
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution)) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
         loaded_loras(model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

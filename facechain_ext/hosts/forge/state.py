@@ -113,7 +113,7 @@ def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family
         return found["crossattn"] if isinstance(found, dict) else found
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution)) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
         loaded_loras(engine, model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

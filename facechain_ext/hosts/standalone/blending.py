@@ -40,7 +40,7 @@ def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Ite
             yield None, guided(parts, request.prompt, request.negative, many)
         return
     unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
-    live = LiveBlend(unet, loras, info.family, request.regions, request.window(info.resolution))
+    live = LiveBlend(unet, loras, info.family, request.regions, request.window(info.resolution), request.cfg)
 
     def encoded(prompt: str, group: int) -> torch.Tensor:
         # A region's words are encoded with the text parts of its own LoRAs and of those without a region.

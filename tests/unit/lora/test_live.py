@@ -76,8 +76,8 @@ def predict(unet, context=None, seed=0):
         return unet(latent, torch.tensor(300), encoder_hidden_states=context).sample
 
 
-def live(modules, *loras, prompts=()):
-    return LiveBlend(modules, loras, Family.SD1, prompts)
+def live(modules, *loras, prompts=(), cfg=1.0):
+    return LiveBlend(modules, loras, Family.SD1, prompts, cfg=cfg)
 
 
 @pytest.mark.parametrize("kind", [low, dora, old_dora, whole])
@@ -246,7 +246,7 @@ def test_rows_of_the_negative_prompt_have_a_weight_of_their_own(unet, modules, k
         with merged(modules, [(first, weight), (second, 0.3)]):
             return predict(unet, context)
 
-    blend = live(modules, (first, LoraWeight(NOWHERE, 0.5, negative=0.25)), (second, LoraWeight(NOWHERE, 0.3)))
+    blend = live(modules, (first, LoraWeight(NOWHERE, 0.5, guided=2.5)), (second, LoraWeight(NOWHERE, 0.3)), cfg=3.0)
     wanted, less = with_merged(0.5), with_merged(0.125)
     for negative in ([False, True], [False, False], [True, True]):
         with blend.attached(unet, negative=lambda _, negative=negative: torch.tensor(negative)):
@@ -259,7 +259,7 @@ def test_rows_of_the_negative_prompt_have_a_weight_of_their_own(unet, modules, k
 
 def test_a_schedule_and_the_negative_prompt_multiply(unet, modules):
     one = lora(modules, 1)
-    blend = live(modules, (one, LoraWeight(NOWHERE, 0.8, schedule=Schedule(0, 1, 0, 1), negative=0.5)))
+    blend = live(modules, (one, LoraWeight(NOWHERE, 0.8, schedule=Schedule(0, 1, 0, 1), guided=2)), cfg=3.0)
     blend.at(10, 21)
     with merged(modules, [(one, 0.4)]):
         wanted = predict(unet)
