@@ -170,6 +170,9 @@ class TrainConfig(Settings):
     """Samples in each pass through the UNet."""
     accumulation: int = field(default=1, metadata=limits(1, 64))
     """Passes whose gradients make one step; batch x accumulation samples count as one."""
+    processes: int = field(default=1, metadata=limits(1, 16))
+    """Processes that share every step, each with its own GPU and its own batch: two of batch 2 learn what one of batch 4 does. In the
+    standalone program only."""
     learning_rate: float = field(default=3e-4, metadata=limits(0, 0.1, above=True))
     """Peak rate."""
     optimizer: str = field(default="adamw", metadata=choices("adamw", "adamw8bit", "adafactor", "prodigy", "schedule-free"))
@@ -234,6 +237,11 @@ class TrainConfig(Settings):
         if self.ema and self.optimizer == "schedule-free":
             problems.append("'ema' must be 0 with the optimizer schedule-free, which averages its steps itself.")
         return problems
+
+    @property
+    def samples(self) -> int:
+        """Samples of which a step is made, those of all processes together."""
+        return self.batch * self.accumulation * self.processes
 
 
 def _blend_problems(text: str) -> list[str]:

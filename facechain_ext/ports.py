@@ -6,7 +6,7 @@ Legend: B batch, H, W image px, h, w = H/8, W/8, C channels, L tokens, T train t
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,6 +279,14 @@ class TrainSession(Protocol):
 
     def checkpoint_blocks(self) -> bool:
         """From now on forget activations inside blocks and compute them again; False when that is so already."""
+        ...
+
+    def elsewhere(self, processes: int) -> Callable[[int], AbstractContextManager[TrainSession]]:
+        """What opens the same checkpoint in another process (its number from 1, below ``processes``), on a device of its own; can be pickled.
+
+        Raises:
+            HostError: where a training cannot have as many processes.
+        """
         ...
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:

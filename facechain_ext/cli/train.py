@@ -25,6 +25,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     batch: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share every step, one for each GPU; each has its own batch.")] = None,
     memory: Annotated[str | None, typer.Option(help="Fit the settings to memory: auto, 6 GB, 8 GB, 12 GB or 24 GB.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with any training settings; options given here win.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that also gets the LoRA file.")] = None,
@@ -40,7 +41,8 @@ def train(
     values = studio.checkpoint(base).train.to_dict()
     from_file = read_config(config) if config else {}
     values |= from_file
-    given = {"steps": steps, "rank": rank, "resolution": resolution, "seed": seed, "batch": batch, "learning_rate": learning_rate, "memory": _gigabytes(memory)}
+    given = {"steps": steps, "rank": rank, "resolution": resolution, "seed": seed, "batch": batch, "processes": processes}
+    given |= {"learning_rate": learning_rate, "memory": _gigabytes(memory)}
     values |= {k: v for k, v in given.items() if v is not None}
     if rank is not None and "alpha" not in from_file:
         values["alpha"] = float(rank)

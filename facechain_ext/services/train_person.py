@@ -87,10 +87,11 @@ def train_person(
 
 def _planned(request: TrainRequest, folder: PersonFolder, host: TrainHost) -> Fitted:
     """Settings that fit the memory asked for; an unfinished training goes on with those it has."""
+    if request.resume:
+        fits = request.config.memory != AS_SET
+        return Fitted(replace(resumed(folder, request.config), memory=AS_SET) if fits else _shared(folder, request.config), "", True)
     if request.config.memory == AS_SET:
         return Fitted(request.config, "", True)
-    if request.resume:
-        return Fitted(replace(resumed(folder, request.config), memory=AS_SET), "", True)
     return fitted(host.footprint(), request.config)
 
 
@@ -146,6 +147,27 @@ def resumed(folder: PersonFolder, config: TrainConfig) -> TrainConfig:
         raise UserInputError(f"There is no unfinished training of '{folder.name}' to resume.")
     _, settings = saved_settings(folder.training / STATE_FILE)
     return TrainConfig.from_dict({**config.to_dict(), **settings})
+
+
+def _shared(folder: PersonFolder, config: TrainConfig) -> TrainConfig:
+    """``config`` with the batch that lets its number of processes go on with what others began.
+
+    Raises:
+        UserInputError: when so many cannot share the samples of a step evenly.
+    """
+    state = folder.training / STATE_FILE
+    if not state.exists():
+        return config
+    _, saved = saved_settings(state)
+    if saved["batch"] != config.batch or saved["processes"] == config.processes:
+        return config
+    together = saved["batch"] * saved["processes"]
+    if together % config.processes:
+        raise UserInputError(
+            f"The unfinished training learns from {together} photos in each pass, which {config.processes} processes cannot share evenly. "
+            f"Set processes to {saved['processes']}, as it began, or to 1."
+        )
+    return replace(config, batch=together // config.processes)
 
 
 def likeness_to(person: Embedding, analyzer: FaceAnalyzer) -> Score:

@@ -49,6 +49,8 @@ class TrainState:
     """Name and hash of the LoRA that the training began with."""
     average: AdapterState = field(default_factory=dict)
     """Moving average of the adapter, where there is one."""
+    processes: int = 1
+    """Of those that made the steps; others may go on."""
     lean: dict[str, int] = field(default_factory=dict)
     """What was given up when memory ran out (``recovery.given_up``): a resumed run does without it too, and so comes to the same."""
 
@@ -61,6 +63,8 @@ def fingerprint(dataset: Dataset, checkpoint: CheckpointInfo, config: TrainConfi
         other = {"head": photo.head, "figure": photo.figure}.get(config.mask)
         photos.update(b"" if other is None else other.tobytes())
     settings = {k: v for k, v in config.to_dict().items() if k not in FREE_TO_CHANGE}
+    # Two processes with two samples each learn what one with four does.
+    settings["batch"] *= settings.pop("processes")
     return {
         "photos": photos.hexdigest(),
         "checkpoint": checkpoint.sha256,
@@ -86,6 +90,7 @@ def save_state(file: Path, state: TrainState, marks: dict[str, str]) -> None:
         "looks": [asdict(v) for v in state.looks],
         "grown_from": state.grown_from,
         "lean": state.lean,
+        "processes": state.processes,
         "marks": marks,
         "curve": [list(asdict(p).values()) for p in state.curve],
     }
@@ -121,7 +126,8 @@ def load_state(file: Path) -> tuple[TrainState, dict[str, str]]:
     looks = tuple(Look(**v) for v in header.get("looks", ()))
     adapter, average = nested(learned["adapter"]), nested(learned["average"])
     scaler, rate, grown = header.get("scaler", {}), header.get("rate", 1.0), header.get("grown_from", "")
-    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown, average, header.get("lean", {}))
+    lean, processes = header.get("lean", {}), header.get("processes", 1)
+    state = TrainState(header["step"], adapter, optimizer, curve, header["seconds"], scaler, rate, looks, grown, average, processes, lean)
     return state, header["marks"]
 
 
@@ -134,7 +140,9 @@ def saved_settings(file: Path) -> tuple[int, dict[str, Any]]:
     try:
         with safe_open(file, "pt") as source:
             header = json.loads((source.metadata() or {})["facechain_state"])
-        return int(header["step"]), dict(json.loads(header["marks"]["settings"]))
+        settings = dict(json.loads(header["marks"]["settings"]))
+        processes = int(header.get("processes", 1))
+        return int(header["step"]), {**settings, "batch": settings["batch"] // processes, "processes": processes}
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise FileFormatError("The saved training state is damaged. Start the training anew.") from error
 

@@ -22,6 +22,7 @@ from facechain_ext.training.adapted import adapted
 from facechain_ext.training.cache import TrainingCache, build_cache, in_orders, masked_by
 from facechain_ext.training.checkpoints import TrainState, differences, fingerprint, load_state, save_state
 from facechain_ext.training.choice import Candidates, Choice, why_stop
+from facechain_ext.training.crew import Crew, WorkerLost, crew_of
 from facechain_ext.training.ema import MovingAverage
 from facechain_ext.training.latents import LatentStore
 from facechain_ext.training.memory import allocator_errors
@@ -37,11 +38,10 @@ from facechain_ext.training.optim import (
     state_of,
 )
 from facechain_ext.training.previews import keep_the_best, preview
-from facechain_ext.training.prior import PRIOR_STREAM, class_dataset, prior_cache
+from facechain_ext.training.prior import class_dataset, prior_cache
 from facechain_ext.training.recovery import MOST_BACK, give_up, given_up, lighten, ran_away, release
 from facechain_ext.training.run import Run, Score, Sources, Watch, recent_loss
 from facechain_ext.training.runlog import LOG_FILE, RunLog
-from facechain_ext.training.samples import draw, loss_of
 from facechain_ext.training.start import begin_with
 
 __all__ = ["STATE_FILE", "Score", "Sources", "TrainOutcome", "Watch", "train"]
@@ -191,74 +191,69 @@ def _cached(run: Run) -> TrainingCache:
 
 
 def _steps(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> None:
-    config, session, cancel = run.config, run.session, run.watch.cancel
-    cache = _cached(run)
-    run.log.write("start", step=run.step, checkpoint=session.checkpoint.name, photos=cache.photos, settings=config.to_dict())
-    parameters = list(adapter.parameters())
-    # Only float16 needs its gradients scaled away from underflow; bfloat16 has float32's range.
-    scaler = gradient_scaler(session.device.type, enabled=session.dtype is torch.float16)
-    if run.scaler:
-        scaler.load_state_dict(run.scaler)
-    eta = Eta(config.steps)
-    run.began = time.monotonic()
-    good = _state(run, adapter, optimizer, copied=True)
-    backs = 0
-    stopping = cancel.stopping
-    while run.step < config.steps and not stopping and not run.ended:
-        cancel.raise_if_cancelled()
-        if cancel.pausing:
-            run.scaler = scaler.state_dict()
-            save_state(run.folder / STATE_FILE, _state(run, adapter, optimizer), marks)
-            raise Paused(f"Paused at step {run.step} of {config.steps}. Nothing is held meanwhile; Resume goes on from there.")
-        rate = run.rate * learning_rate(config, run.step)
-        set_learning_rate(optimizer, rate)
-        try:
-            with allocator_errors():
-                value = _gradients(run, cache, scaler)
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
-                scaler.step(optimizer)
-                scaler.update()
-        except (OutOfMemory, MemoryError):
-            # The step draws the same numbers again; what it had of gradients goes.
-            optimizer.zero_grad(set_to_none=True)
-            cache = _with_less(run, cache)
-            continue
-        optimizer.zero_grad(set_to_none=True)
-        run.step += 1
-        if run.average is not None:
-            run.average.update(run.step)
-        run.curve.append(LossPoint(run.step, value, rate))
-        if ran_away(run.curve):
-            backs += 1
-            _back(run, adapter, optimizer, good, backs)
-            continue
-        _tell(run, eta.update(run.step))
-        if config.preview_every and config.previews and run.step % config.preview_every == 0:
-            with resting(optimizer), run.average.shown() if run.average else nullcontext():
-                preview(run, adapter)
-            _end_when_done(run)
-        # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
+    config, cancel = run.config, run.watch.cancel
+    with crew_of(run, adapter) as crew:
+        cache = _cached(run)
+        run.log.write("start", step=run.step, checkpoint=run.session.checkpoint.name, photos=cache.photos, settings=config.to_dict())
+        # Only float16 needs its gradients scaled away from underflow; bfloat16 has float32's range.
+        scaler = gradient_scaler(run.session.device.type, enabled=run.session.dtype is torch.float16)
+        if run.scaler:
+            scaler.load_state_dict(run.scaler)
+        eta = Eta(config.steps)
+        run.began = time.monotonic()
+        good = _state(run, adapter, optimizer, copied=True)
+        backs = 0
         stopping = cancel.stopping
-        if run.step % config.save_every == 0 or stopping:
-            run.scaler = scaler.state_dict()
-            good = _saved(run, adapter, optimizer, marks)
+        while run.step < config.steps and not stopping and not run.ended:
+            cancel.raise_if_cancelled()
+            if cancel.pausing:
+                _save_now(run, adapter, optimizer, marks, scaler)
+                raise Paused(f"Paused at step {run.step} of {config.steps}. Nothing is held meanwhile; Resume goes on from there.")
+            try:
+                _one_step(run, crew, cache, optimizer, scaler)
+            except (OutOfMemory, MemoryError):
+                # The step draws the same numbers again; what it had of gradients goes.
+                optimizer.zero_grad(set_to_none=True)
+                cache = _with_less(run, cache)
+                continue
+            except WorkerLost as error:
+                _save_now(run, adapter, optimizer, marks, scaler)
+                raise TrainingError(f"{error} The training ended; the state at step {run.step} is kept: resume goes on from there.") from error
+            if ran_away(run.curve):
+                backs += 1
+                _back(run, adapter, optimizer, good, backs)
+                continue
+            _tell(run, eta.update(run.step))
+            if config.preview_every and config.previews and run.step % config.preview_every == 0:
+                with resting(optimizer), run.average.shown() if run.average else nullcontext():
+                    preview(run, adapter)
+                _end_when_done(run)
+            # One look a step: a stop heard between two looks would end the loop with its last steps unsaved.
+            stopping = cancel.stopping
+            if run.step % config.save_every == 0 or stopping:
+                run.scaler = scaler.state_dict()
+                good = _saved(run, adapter, optimizer, marks)
 
 
-def _gradients(run: Run, cache: TrainingCache, scaler: torch.amp.GradScaler) -> float:
-    """Gradients of this step, in as many passes as its samples need; its loss."""
-    total = torch.zeros((), device=run.session.device)
-    work = [(draw(run, cache, run.config.seed), 1.0)]
-    if run.prior is not None:
-        work.append((draw(run, run.prior, run.config.seed ^ PRIOR_STREAM), run.config.prior_weight))
-    for samples, weight in work:
-        count = len(samples)
-        for start in range(0, count, run.portion):
-            part = samples.part(start, min(start + run.portion, count))
-            loss = loss_of(run, part) * (weight * len(part) / count)
-            scaler.scale(loss).backward()
-            total += loss.detach()
-    return float(total)
+def _one_step(run: Run, crew: Crew, cache: TrainingCache, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
+    rate = run.rate * learning_rate(run.config, run.step)
+    set_learning_rate(optimizer, rate)
+    with allocator_errors():
+        value = crew.gradients(cache, scaler)
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(crew.parameters, run.config.gradient_clip or math.inf)
+        scaler.step(optimizer)
+        scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    run.step += 1
+    if run.average is not None:
+        run.average.update(run.step)
+    run.curve.append(LossPoint(run.step, value, rate))
+
+
+def _save_now(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str], scaler: torch.amp.GradScaler) -> None:
+    run.scaler = scaler.state_dict()
+    save_state(run.folder / STATE_FILE, _state(run, adapter, optimizer), marks)
 
 
 def _tell(run: Run, seconds_left: float | None) -> None:
@@ -324,8 +319,20 @@ def _state(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, *,
         return {name: {key: kept(tensor) for key, tensor in tensors.items()} for name, tensors in state.items()}
 
     learned, average = whole(adapter.state()), whole(run.average.state() if run.average else {})
-    looks = tuple(run.looks)
-    return TrainState(run.step, learned, known, tuple(run.curve), run.seconds, run.scaler, run.rate, looks, run.grown_from, average, given_up(run))
+    return TrainState(
+        run.step,
+        learned,
+        known,
+        tuple(run.curve),
+        run.seconds,
+        run.scaler,
+        run.rate,
+        tuple(run.looks),
+        run.grown_from,
+        average,
+        run.config.processes,
+        given_up(run),
+    )
 
 
 def _saved(run: Run, adapter: InjectedLora, optimizer: torch.optim.Optimizer, marks: dict[str, str]) -> TrainState:

@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 CFG, SAMPLER = 4.0, "DPM++ 2M Karras"
 FIRST_SEED = 2_000_003
 """Of the class pictures; no preview uses it."""
-PRIOR_STREAM = 0x5EED
-"""Mixed into the seed, so that class pictures are drawn independently of photos."""
 AT_ONCE = 4
 """Pictures sampled together."""
 SETS = 3

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from facechain_ext.ports import Conditioning
+from facechain_ext.config import TrainConfig
+from facechain_ext.ports import Conditioning, TrainSession
 from facechain_ext.training.batches import bucket_indices, step_stream, stratified_timesteps
 from facechain_ext.training.cache import TrainingCache, Words, pick_conditioning, pick_prompts
 from facechain_ext.training.noise import add_noise, signal_to_noise, training_target
 from facechain_ext.training.objective import debiased_weight, face_map, snr_weight, weighted_loss
-from facechain_ext.training.run import Run
 from facechain_ext.training.wording import drawn_orders
+
+PRIOR_STREAM = 0x5EED
+"""Mixed into the seed, so that class pictures are drawn independently of photos."""
+
+
+class Learner(Protocol):
+    """What a step needs to know of a training, in whichever process it is computed."""
+
+    session: TrainSession
+    config: TrainConfig
+    prior: TrainingCache | None
+    """What prior preservation learns from."""
+    step: int
+    """Steps done."""
+    portion: int
+    """Samples in each pass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,10 +62,32 @@ class Samples:
         return Samples(self.latents[start:end], self.noise[start:end], self.mask[start:end], self.timesteps[start:end], words)
 
 
-def draw(run: Run, cache: TrainingCache, seed: int) -> Samples:
-    """The samples of this step from ``cache``: the same whatever memory allows at once."""
+def gradients(run: Learner, cache: TrainingCache, scaled: Callable[[torch.Tensor], torch.Tensor], share: tuple[int, int] = (0, 1)) -> torch.Tensor:
+    """Add the gradients of this step, in as many passes as its samples need; return its loss, a scalar without gradient.
+
+    ``share`` (i, n) computes the i-th of n equal parts of the step, from 0: gradients and losses of all parts add up to the whole.
+    ``scaled`` makes what is differentiated out of a loss.
+    """
+    total = torch.zeros((), device=run.session.device)
+    work = [(draw(run, cache, run.config.seed), 1.0)]
+    if run.prior is not None:
+        work.append((draw(run, run.prior, run.config.seed ^ PRIOR_STREAM), run.config.prior_weight))
+    number, shares = share
+    for samples, weight in work:
+        count = len(samples)
+        first, last = count * number // shares, count * (number + 1) // shares
+        for start in range(first, last, run.portion):
+            part = samples.part(start, min(start + run.portion, last))
+            loss = loss_of(run, part) * (weight * len(part) / count)
+            scaled(loss).backward()
+            total += loss.detach()
+    return total
+
+
+def draw(run: Learner, cache: TrainingCache, seed: int) -> Samples:
+    """The samples of this step from ``cache``: the same whatever memory allows at once, and whoever computes it."""
     config, session = run.config, run.session
-    count = config.batch * config.accumulation
+    count = config.samples
     numbers = step_stream(seed, run.step)
     photos = bucket_indices(seed, run.step, count, cache.buckets)
     views = torch.randint(cache.views, (count,), generator=numbers).tolist()
@@ -65,7 +105,7 @@ def draw(run: Run, cache: TrainingCache, seed: int) -> Samples:
     return Samples(latents, noise, mask, timesteps.to(session.device), words)
 
 
-def loss_of(run: Run, samples: Samples) -> torch.Tensor:
+def loss_of(run: Learner, samples: Samples) -> torch.Tensor:
     """The loss of ``samples``, a scalar with gradient."""
     config, session = run.config, run.session
     alphas, prediction, when = session.alphas_cumprod, session.checkpoint.prediction, samples.timesteps

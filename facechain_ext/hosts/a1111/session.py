@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from modules import devices, prompt_parser, shared
 
+from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import checkpoint_of, targets_of, text_encoders_of, unet_of
 from facechain_ext.hosts.a1111.sampling import sample
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.checkpointing import checkpointed
-from facechain_ext.ports import Conditioning, Family, SamplingRequest, TextEncoder
+from facechain_ext.ports import Conditioning, Family, SamplingRequest, TextEncoder, TrainSession
 from facechain_ext.progress import CancelToken, Progress
 
 
@@ -99,6 +100,16 @@ class WebuiSession:
     def _checkpointed(self) -> contextlib.AbstractContextManager[None]:
         self.unet.train()
         return checkpointed(self.unet)
+
+    def elsewhere(self, processes: int) -> Callable[[int], contextlib.AbstractContextManager[TrainSession]]:
+        """See ``TrainSession``: nowhere.
+
+        Raises:
+            HostError: always.
+        """
+        raise HostError(
+            "Inside a WebUI a training has one process, the WebUI's own. Set processes to 1, or train on several GPUs with the standalone program."
+        )
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""

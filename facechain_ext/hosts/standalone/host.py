@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from facechain_ext.hosts.standalone.loading import Parts, load
 from facechain_ext.hosts.standalone.prompts import encode
 from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar, stamp_of
+from facechain_ext.hosts.standalone.workers import Opener, check_processes, opened_in_worker
 from facechain_ext.lora.naming import text_targets, unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
@@ -27,8 +29,8 @@ from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, s
 class StandaloneSession:
     """Implements ``TrainSession`` on a diffusers checkpoint."""
 
-    def __init__(self, parts: Parts, checkpoint: CheckpointInfo) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, checkpoint: CheckpointInfo, elsewhere: Opener) -> None:
+        self._parts, self._elsewhere = parts, elsewhere
         self.checkpoint = checkpoint
         self.device, self.dtype = parts.device, parts.dtype
         config = parts.scheduler_config
@@ -74,6 +76,11 @@ class StandaloneSession:
         # diffusers does it in training mode only.
         unet.train()
         return True
+
+    def elsewhere(self, processes: int) -> Opener:
+        """See ``TrainSession``; a GPU each, on a CPU they share its cores."""
+        check_processes(self.device, processes)
+        return self._elsewhere
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""
@@ -127,7 +134,7 @@ class StandaloneHost:
         with self._lock:
             parts = self.parts()
             rng = torch.get_rng_state()
-            session = StandaloneSession(parts, self._info)
+            session = StandaloneSession(parts, self._info, partial(opened_in_worker, self._file, self._stamp))
             try:
                 if gradient_checkpointing:
                     session.checkpoint_blocks()
