@@ -66,6 +66,10 @@ class Checkpoints(Protocol):
         """What decides how much memory and time a training on it takes, without loading it."""
         ...
 
+    def gpus(self) -> int:
+        """GPUs that one training can use together; 1 where it cannot use several. Nothing is loaded for it."""
+        ...
+
 
 class Studio:
     """Photos in, face LoRA trained, portraits out. Heavy modules load with the first use case that needs them."""
@@ -104,6 +108,11 @@ class Studio:
     def host(self, choice: str | None) -> Host:
         """The host of a checkpoint by name or path; None is the default."""
         return self._checkpoints.open(choice)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one training can use together, at least 1."""
+        return self._checkpoints.gpus()
 
     def beside(self, workspace: Workspace) -> Studio:
         """The same face models and host on another workspace."""

@@ -142,7 +142,8 @@ def saved_settings(file: Path) -> tuple[int, dict[str, Any]]:
             header = json.loads((source.metadata() or {})["facechain_state"])
         settings = dict(json.loads(header["marks"]["settings"]))
         processes = int(header.get("processes", 1))
-        return int(header["step"]), {**settings, "batch": settings["batch"] // processes, "processes": processes}
+        batch = settings.get("batch", TrainConfig().batch) // processes
+        return int(header["step"]), {**settings, "batch": batch, "processes": processes}
     except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise FileFormatError("The saved training state is damaged. Start the training anew.") from error
 

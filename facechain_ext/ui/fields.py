@@ -45,6 +45,7 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "ema": ("Moving average", "Of all steps; 0.99 is usual, 0 is off."),
         "batch": ("Batch", "Photos at a time; more needs more memory."),
         "accumulation": ("Passes a step", "Batches that make one step; as a larger batch, without its memory."),
+        "processes": ("Processes", "One for each GPU; they share every step, each with its own batch."),
         "optimizer": ("Optimizer", "adamw8bit needs bitsandbytes, prodigy prodigyopt, schedule-free schedulefree."),
         "schedule": ("Schedule", "How the learning rate goes down after the warm-up."),
         "keep": ("Keep", "Best: the LoRA whose portraits are most alike, on seeds not shown before. Last: the last step's."),

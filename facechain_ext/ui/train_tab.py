@@ -47,7 +47,7 @@ ADVANCED = (
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
 COSTLY = {
-    *("steps", "batch", "accumulation", "keep", "rank", "kind", "targets", "resolution", "gradient_checkpointing"),
+    *("steps", "batch", "accumulation", "processes", "keep", "rank", "kind", "targets", "resolution", "gradient_checkpointing"),
     *("preview_every", "previews", "prior_weight", "class_images", "memory"),
 }
 """Settings that decide time and memory."""
@@ -132,7 +132,8 @@ class TrainTab:
                 elem_id="facechain_grow",
             )
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
-                self._train_form = rows(config, "facechain_train", ADVANCED)
+                several = [("processes",)] if self._studio.gpus > 1 else []
+                self._train_form = rows(config, "facechain_train", [*ADVANCED, *several])
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")
                 self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_resume")

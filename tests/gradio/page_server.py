@@ -27,6 +27,9 @@ def main() -> dict[str, Any]:
     from facechain_ext.workspace import Workspace
 
     class OneCheckpoint:
+        def gpus(self) -> int:
+            return 2
+
         def choices(self) -> list[CheckpointChoice]:
             return [CheckpointChoice("tiny", Path("tiny"), "for tests", True, TrainConfig(steps=90), PortraitConfig(), PrepareConfig())]
 

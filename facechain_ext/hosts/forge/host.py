@@ -130,6 +130,10 @@ class ForgeCheckpoints:
         self.find(choice)
         return self._host.footprint()
 
+    def gpus(self) -> int:
+        """The WebUI's own."""
+        return 1
+
     def open(self, choice: str | None) -> ForgeHost:
         """The WebUI, when its chosen checkpoint is the one asked for."""
         self.find(choice)

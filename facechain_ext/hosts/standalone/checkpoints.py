@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,14 @@ class StandaloneCheckpoints:
         with self._lock:
             opened = self._open[1] if self._open is not None and self._open[0] == stamp_of(found.path) else None
         return opened.footprint() if opened else footprint(found.path, read_sidecar(found.path).resolution, loaded=False)
+
+    def gpus(self) -> int:
+        """NVIDIA's, as the driver counts them: torch would take seconds to load."""
+        try:
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
+        except (OSError, subprocess.SubprocessError):
+            return 1
+        return max(1, sum(line.startswith("GPU ") for line in listed.splitlines()))
 
     def open(self, choice: str | None) -> StandaloneHost:
         """The host of a checkpoint; the one opened before is dropped when it is another, or when its file was replaced since."""

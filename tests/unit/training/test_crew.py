@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -143,7 +142,7 @@ def test_what_fails_in_a_worker_is_told_and_cancelling_reaches_all(tmp_path):
 
 
 def test_no_worker_outlives_a_leader_that_is_killed(tmp_path):
-    script = "from tests.unit.training.test_crew import *; import pathlib; run(Shared(), pathlib.Path(sys.argv[1]), TWO, sink=at(2, lambda: print('on', flush=True) or time.sleep(60)))"
+    script = "from tests.unit.training.test_crew import *; import pathlib, time; run(Shared(), pathlib.Path(sys.argv[1]), TWO, sink=at(2, lambda: print('on', flush=True) or time.sleep(60)))"
     leader = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert leader.stdout is not None
     assert leader.stdout.readline() == "on\n"

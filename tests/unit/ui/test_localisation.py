@@ -23,6 +23,9 @@ class NoCheckpoints:
     def choices(self):
         return []
 
+    def gpus(self):
+        return 2
+
 
 class Texts(HTMLParser):
     """Collects text nodes, which is what the WebUI translates."""

@@ -26,6 +26,9 @@ OWN = TrainConfig(steps=30, rank=4)
 class Checkpoints:
     """One checkpoint, never opened."""
 
+    def gpus(self) -> int:
+        return 1
+
     def choices(self) -> list[CheckpointChoice]:
         return [CheckpointChoice("tiny", Path("tiny"), "a note", True, OWN, PortraitConfig(), PrepareConfig())]
 
