@@ -25,6 +25,7 @@ FINE = (
     ("face_pass_below", "people_by"),
     ("blend",),
     ("style_blocks",),
+    ("face_guidance", "style_guidance"),
 )
 
 
