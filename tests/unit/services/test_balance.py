@@ -6,9 +6,8 @@ import pytest
 
 from facechain_ext.blend import parse_plan
 from facechain_ext.config import PortraitConfig
-from facechain_ext.services.balance import Balance, Measured, candidates, plan_for, weights_of
-from facechain_ext.services.portraits import plan_of
-from facechain_ext.styles.catalog import find_style, load_styles
+from facechain_ext.services.balance import Balance, Measured, candidates, plan_for, plan_of, weights_of
+from facechain_ext.styles.catalog import Style, find_style, load_styles
 
 FOUND = Balance(
     (
@@ -48,7 +47,9 @@ def test_what_the_settings_say_counts_before_what_was_measured():
 
 @pytest.mark.parametrize("blocks", [25, 19])
 def test_what_is_tried_can_be_tried(blocks, tmp_path):
-    plans = candidates(PortraitConfig(), 0.8, blocks)
+    style = Style("x", "X", "x", "{person}", guidance=1.5)
+    plans = candidates(style, PortraitConfig(blend="sum"), 0.8, blocks)
+    assert str(plans[0]) == "face 0.9 guided 2 + style 0.8 guided 1.5", "the default is among them, whatever the settings say"
     assert len({str(p) for p in plans}) == len(plans) >= 8
     face, style = tmp_path / "face.safetensors", tmp_path / "style.safetensors"
     for plan in plans:
