@@ -24,6 +24,8 @@ ESTIMATED = {
 STYLE = {"name": "My garden", "prompt": "roses, garden wall, evening", "lora": "garden-v2", "weight": 0.6, "licence": "CC0"}
 STYLE_TRAIN = {"name": "Ink", "trigger": "inkstyle", "pictures": [{"name": "1.png", "data": "<base64>", "caption": "ink, harbour"}]}
 COMPOSE = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling"}
+BLEND = {"person": "Ada Lovelace", "style": "charcoal", "settings": {"balance": 0.4}}
+BALANCE = {"person": "Ada Lovelace", "style": "charcoal", "seconds": 120}
 PORTRAITS = {"person": "Ada Lovelace", "style": "knight", "prompt": "smiling", "settings": {"count": 8, "min_likeness": 0.3}}
 PERSON = {
     "name": "Ada Lovelace",

@@ -13,6 +13,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from facechain_ext import __version__
 from facechain_ext.api import examples, schemas, views
+from facechain_ext.api.blend_routes import add_blends
 from facechain_ext.api.later import PREFIX
 from facechain_ext.api.problems import REFUSALS, ApiRoute, Conflict, NotFound, UploadRoute
 from facechain_ext.api.style_routes import add_styles
@@ -42,6 +43,7 @@ def install_routes(app: FastAPI, studio: Callable[[], Studio], *, guard: Sequenc
     for add in (_add_state, _add_people, _add_decisions, _add_work, _add_jobs):
         add(api)
     add_styles(router, studio)
+    add_blends(router, studio)
     bodies = APIRouter(prefix=PREFIX, tags=["FaceChain"], route_class=PictureRoute, dependencies=list(guard), responses=REFUSALS)
     add_style_uploads(uploads, bodies, studio)
     own = [*uploads.routes, *bodies.routes, *router.routes]

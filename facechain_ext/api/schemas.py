@@ -84,6 +84,39 @@ class PortraitsBody(BaseModel, extra="forbid"):
     settings: dict[str, Any] = Field({}, description=overridden(PortraitConfig))
 
 
+class BlendBody(BaseModel, extra="forbid"):
+    """A person and a style."""
+
+    person: str
+    style: str | None = Field(None, description="An id from GET /styles.")
+    checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
+    settings: dict[str, Any] = Field({}, description=overridden(PortraitConfig))
+
+
+class BalanceBody(BlendBody):
+    """A person and a style that has a LoRA, to be measured."""
+
+    seconds: float = Field(120.0, gt=0, description="About how long it may take.")
+
+
+class BlendPart(BaseModel):
+    """One LoRA of a blend."""
+
+    lora: str = Field(description="Its name.")
+    role: str = Field(description="face or style")
+    plan: str = Field(description="Weights, blocks and schedule (docs/blending.md).")
+
+
+class BlendView(BaseModel):
+    """How the LoRAs of a request will act."""
+
+    blend: str = Field(description="The whole plan, as the setting 'blend' takes it.")
+    parts: list[BlendPart]
+    why: str = Field(description="Where it comes from, in a sentence.")
+    measured: bool
+    problems: list[str] = Field(description="Sentences: what of the files this checkpoint cannot use.")
+
+
 class Health(BaseModel):
     """That we are here."""
 
@@ -259,6 +292,23 @@ class PortraitsResult(BaseModel):
     notes: list[str] = Field([], description="Sentences about the set: that none is what was wanted, how many were not kept.")
 
 
+class MeasuredView(BaseModel):
+    """One blend that was tried."""
+
+    plan: str
+    likeness: float
+    style: float = Field(description="0 a plain photo .. 1 all style.")
+
+
+class BalanceResult(BaseModel):
+    """The outcome of POST /balance."""
+
+    measured: list[MeasuredView]
+    without: float = Field(description="Likeness without the style.")
+    previews: int = Field(description="Pictures each blend was judged by.")
+    explanation: str = Field(description="Which is taken half way of the slider, and why; POST /blend says it for another setting of it.")
+
+
 class ImageView(BaseModel):
     """A picture of a job."""
 
@@ -271,7 +321,7 @@ class JobView(BaseModel):
     """Where a job stands."""
 
     id: str
-    kind: str = Field(description="prepare, train or portraits")
+    kind: str = Field(description="prepare, train, portraits, style or balance")
     person: str
     state: str = Field(description="queued, running, done, failed, cancelled or paused")
     stage: str
@@ -292,4 +342,4 @@ class JobDetail(JobView):
 
     curve: list[CurvePoint]
     images: list[ImageView] = Field(description="Previews of a training, portraits of a finished portraits job.")
-    result: PrepareResult | TrainOutcome | PortraitsResult | StyleOutcome | None = None
+    result: PrepareResult | TrainOutcome | PortraitsResult | StyleOutcome | BalanceResult | None = None

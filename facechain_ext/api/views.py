@@ -122,8 +122,15 @@ def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:
 
 def _result(
     job: Job, images: Sequence[schemas.ImageView]
-) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | schemas.StyleOutcome | None:
+) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | schemas.StyleOutcome | schemas.BalanceResult | None:
     result = job.result
+    if job.kind == "balance" and result is not None:
+        return schemas.BalanceResult(
+            measured=[schemas.MeasuredView(plan=m.plan, likeness=m.likeness, style=m.style) for m in result.measured],
+            without=result.without,
+            previews=result.previews,
+            explanation=result.explained(0.5),
+        )
     if isinstance(result, StyleTrainResult):
         return schemas.StyleOutcome(
             style=result.style.id,

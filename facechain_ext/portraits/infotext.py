@@ -17,6 +17,8 @@ from facechain_ext.workspace import atomic_path
 KEY = "parameters"
 PERSON, STYLE, FACE_WEIGHT, STYLE_WEIGHT = "FaceChain person", "FaceChain style", "FaceChain face weight", "FaceChain style weight"
 LIKENESS, SHARPNESS, STYLE_SCORE = "FaceChain likeness", "FaceChain sharpness", "FaceChain style score"
+FACES, FLAGGED = "FaceChain faces", "FaceChain flagged"
+"""How many faces were found, and what is wrong with the picture, in sentences."""
 BESIDE, EACH, PEOPLE_BY = "FaceChain beside", "FaceChain likeness of each", "FaceChain people by"
 EXACT, WITHOUT = "FaceChain exact prompt of", "FaceChain without LoRA"
 """Whose portrait it is where the panel cannot make it: with a prompt the user wrote as a whole, or without the face LoRA."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import zipfile
@@ -57,7 +58,13 @@ def note_outside(folder: PersonFolder, file: Path) -> None:
 
 
 def sha256(file: Path) -> str:
-    """SHA-256 of the file's bytes, hex."""
+    """SHA-256 of the file's bytes, hex; read again only when the file has changed."""
+    seen = file.stat()
+    return _sha256(file, seen.st_mtime_ns, seen.st_size)
+
+
+@functools.lru_cache(maxsize=128)
+def _sha256(file: Path, _changed: int, _size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

@@ -68,7 +68,8 @@ def _portrait(
     host: ImageGenerator,
 ) -> Portrait:
     score = found.score
-    extra = {**settings, **measured(score), keys.FACE_PASS_RESULT: "; ".join(map(str, found.passed)), "FaceChain rank": f"{rank} of {many}"}
+    wrong = faults(score, request.config.min_likeness, 1 + len(request.beside))
+    extra = {**settings, **measured(score, wrong), keys.FACE_PASS_RESULT: "; ".join(map(str, found.passed)), "FaceChain rank": f"{rank} of {many}"}
     text = infotext(found.request, found.index, host.checkpoint, {key: value for key, value in extra.items() if value})
     return Portrait(
         target / f"{rank:02d}-{found.seed}.png",
@@ -77,23 +78,25 @@ def _portrait(
         score.faces,
         rank,
         text,
-        bool(faults(score, request.config.min_likeness, 1 + len(request.beside))),
+        bool(wrong),
         score.sharpness,
         score.style,
-        tuple(faults(score, request.config.min_likeness, 1 + len(request.beside))),
+        tuple(wrong),
         tuple(map(str, found.passed)),
         score.each,
         score.others,
     )
 
 
-def measured(score: Score) -> dict[str, str]:
-    """The scores as the infotext says them."""
+def measured(score: Score, wrong: Sequence[str] = ()) -> dict[str, str]:
+    """The scores as the infotext says them, and what is ``wrong`` with the picture."""
     return {
         keys.LIKENESS: "no face" if score.likeness is None else f"{score.likeness:.3f}",
+        keys.FACES: str(score.faces),
         **({keys.EACH: " ".join("no-face" if x is None else f"{x:.3f}" for x in score.each)} if score.each else {}),
         **({} if score.sharpness is None else {keys.SHARPNESS: f"{score.sharpness:.2f}"}),
         **({} if score.style is None else {keys.STYLE_SCORE: f"{score.style:.2f}"}),
+        **({keys.FLAGGED: " ".join(wrong)} if wrong else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,7 @@ from facechain_ext.workspace import Workspace
 if TYPE_CHECKING:
     from facechain_ext.faces.types import Decisions, Preparation
     from facechain_ext.services.balance import Balance, Pair
+    from facechain_ext.services.blends import ToldBlend
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
     from facechain_ext.services.styles import Imported
@@ -230,8 +232,20 @@ class Studio:
         from facechain_ext.services.portraits import make_portraits
 
         self.workspace.existing_person(request.person)
+        # Before anything is loaded: a LoRA of another model family is refused here.
+        problems = self.blend(request).problems if request.with_lora else ()
         host = self._checkpoints.open(request.checkpoint)
-        return make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+        made = make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+        return replace(made, notes=(*made.notes, *problems))
+
+    def blend(self, request: PortraitRequest) -> ToldBlend:
+        """How the LoRAs of ``request`` will act, where that comes from, and what of them the checkpoint cannot use; loads no model."""
+        from facechain_ext.services.blends import told_blend
+        from facechain_ext.styles.catalog import find_style
+
+        host = self._checkpoints.open(request.checkpoint)
+        style = find_style(self.styles(), request.style).on(host.checkpoint.name) if request.style else None
+        return told_blend(request, self.workspace, host, host.footprint(), style)
 
     def composed(self, request: PortraitRequest) -> ToldPrompt:
         """The prompts that ``request`` will be made with, every part of them, and what is worth knowing about them; loads no model."""

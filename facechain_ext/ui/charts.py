@@ -78,10 +78,16 @@ def loss_chart(curve: Sequence[LossPoint], total: int = 0) -> str:
     y = Scale(0, high, HEIGHT - BOTTOM, TOP)
     scored = [p for p in finite if p.likeness is not None]
     parts = [_axes(x, y, last, high)]
+    rates = [p.learning_rate for p in points]
+    top = max(rates)
+    if top > 0:
+        # Of its own scale: its course is what matters, and its peak is in the legend.
+        rate = Scale(0, top * 1.08, HEIGHT - BOTTOM, TOP)
+        parts.append(_line("fc-rate", [(x.at(p.step), rate.at(p.learning_rate)) for p in points]))
     parts.append(_line("fc-raw", [(x.at(p.step), y.at(p.loss)) for p in points]))
     parts.append(_line("fc-smooth", [(x.at(p.step), y.at(v)) for p, v in zip(points, bold, strict=True)]))
     parts.append(_likeness(x, scored))
-    parts.append(_legend(bool(scored)))
+    parts.append(_legend(bool(scored), top))
     label = f"Loss after {points[-1].step} of {last} steps: {bold[-1]:.4f}."
     if scored:
         label += f" Likeness of the latest previews: {scored[-1].likeness:.2f}."
@@ -122,15 +128,19 @@ def _likeness(x: Scale, scored: Sequence[LossPoint]) -> str:
     return "".join(parts)
 
 
-def _legend(likeness: bool) -> str:
-    parts = [
-        f'<line class="fc-smooth" x1="{LEFT}" x2="{LEFT + 18}" y1="12" y2="12"/><text class="fc-tick" x="{LEFT + 24}" y="16">loss</text>'
-    ]
+def _legend(likeness: bool, rate: float) -> str:
+    parts = [_key("fc-smooth", LEFT, "loss, smoothed"), _key("fc-raw", LEFT + 128, "each step")]
+    if rate > 0:
+        parts.append(_key("fc-rate", LEFT + 226, f"learning rate, up to {rate:.2g}"))
     if likeness:
         right = WIDTH - RIGHT
         parts.append(f'<text class="fc-tick fc-second" x="{right}" y="16" text-anchor="end">likeness of previews</text>')
         parts.append(f'<circle class="fc-dot" cx="{right - 128}" cy="12" r="4"/>')
     return "".join(parts)
+
+
+def _key(kind: str, x: float, text: str) -> str:
+    return f'<line class="{kind}" x1="{x}" x2="{x + 18}" y1="12" y2="12"/><text class="fc-tick" x="{x + 24}" y="16">{escape(text)}</text>'
 
 
 def _line(kind: str, points: Sequence[tuple[float, float]]) -> str:

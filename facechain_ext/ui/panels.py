@@ -29,7 +29,7 @@ STAGES = {
     Stage.RANK: "Measuring likeness",
     Stage.DONE: "Done",
 }
-KINDS = {"prepare": "photo check", "train": "training", "portraits": "portraits", "style": "style training"}
+KINDS = {"prepare": "photo check", "train": "training", "portraits": "portraits", "style": "style training", "balance": "measuring"}
 PREVIEW_SIDE, PORTRAIT_SIDE, CARD_SIDE = 256, 768, 1200
 PREVIEW_ROWS = 6
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import FaceChainError
 from facechain_ext.services.jobs import Job
-from facechain_ext.services.requests import CheckpointChoice, RankedPortraits
+from facechain_ext.services.requests import CheckpointChoice, PortraitRequest, RankedPortraits
 from facechain_ext.services.studio import Studio
 from facechain_ext.styles.catalog import Style
-from facechain_ext.ui import panels
-from facechain_ext.ui.compat import update
+from facechain_ext.ui import panels, restoring
+from facechain_ext.ui.blend_panel import BlendPanel
+from facechain_ext.ui.compat import update, uploaded
 from facechain_ext.ui.fields import read_form
 from facechain_ext.ui.following import Part, follow
 from facechain_ext.ui.prompt_editor import PromptEditor, Written
 from facechain_ext.ui.style_cards import picked, style_cards
+from facechain_ext.ui.widgets import Form
 from facechain_ext.ui.words import empty_state, problem_box
 
 NO_PORTRAITS = empty_state(
@@ -27,6 +29,22 @@ NO_PORTRAITS = empty_state(
 NOBODY = empty_state("Nobody is trained yet", "Train a face LoRA on the Train page first; the person then appears here.")
 NO_STYLE = '<p class="fc-hint">No style of that name.</p>'
 PLAIN, PLAIN_ID = "Plain portrait", "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What stands in the page's boxes."""
+
+    person: str | None
+    checkpoint: str | None
+    style: str | None
+    """Its label."""
+    written: Written
+    values: dict[str, Any]
+    """Of the form."""
+    beside: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
+    """Names of face LoRAs a dropped picture was made with."""
 
 
 class PortraitActions:
@@ -97,6 +115,11 @@ class PortraitActions:
         names = self.people()
         return update(choices=names, value=person if person in names else (names[0] if names else None))
 
+    def refresh_styles(self, label: str | None) -> Any:
+        """The styles to choose from, the one chosen kept when still there: the Styles page makes new ones."""
+        labels = self.style_labels()
+        return update(choices=labels, value=label if label in labels else labels[0])
+
     def refresh_beside(self, beside: Sequence[str] | None) -> Any:
         """Who else can be in the picture, those chosen kept when still there."""
         names = self.people()
@@ -108,27 +131,49 @@ class PortraitActions:
         gallery = update() if job else update(value=NO_PORTRAITS if self.people() else NOBODY)
         return [self.refresh(person), gallery, update() if job else update(value="")]
 
-    def generate(
-        self,
-        person: str | None,
-        checkpoint: str | None,
-        style: str | None,
-        written: Written,
-        values: dict[str, Any],
-        beside: Sequence[str] | None = None,
-    ) -> Iterator[list[Any]]:
-        """Make portraits of ``person``, and of those ``beside`` in the same picture; yields live panel, gallery, buttons."""
+    def request(self, asked: Asked) -> PortraitRequest:
+        """What the page asks for.
+
+        Raises:
+            ConfigError: in the words of the page.
+        """
+        config = read_form(self.config(asked.checkpoint), asked.values)
+        made = self.editor.request(asked.person, self.style(asked.style), asked.written)
+        return replace(made, checkpoint=asked.checkpoint, config=config, beside=asked.beside, loras=asked.loras)
+
+    def generate(self, asked: Asked) -> Iterator[list[Any]]:
+        """Make portraits; yields live panel, gallery, buttons."""
         try:
-            if not person:
+            if not asked.person:
                 raise FaceChainError("Choose a person first. People appear here once their face LoRA is trained.")
-            config = read_form(self.config(checkpoint), values)
-            request = self.editor.request(person, self.style(style), written)
-            request = replace(request, checkpoint=checkpoint, config=config, beside=tuple(beside or ()))
-            job = self._studio.submit_portraits(request)
+            job = self._studio.submit_portraits(self.request(asked))
         except FaceChainError as error:
             yield [problem_box(str(error), "No portraits were made"), update(), *self.buttons()]
             return
         yield from follow(job, self._parts)
+
+    def first_blend(self, blend: BlendPanel) -> str:
+        """On page load: how the first person's LoRA will act."""
+        known, names = self.choices(), self.people()
+        checkpoint = known[0].name if known else None
+        return blend.html(lambda: PortraitRequest(names[0] if names else "", checkpoint, config=self.config(checkpoint)))
+
+    def restored(self, value: Any, form: Form) -> list[Any]:
+        """Everything as a dropped picture was made: values for the drop zone, what is said, the style, the boxes and ``form``."""
+        if not uploaded(value):
+            return [update()] * (11 + len(form.names))
+        try:
+            found = restoring.read_picture(self._studio, value)
+            request = found.recipe.request
+            style = self.style(request.style or PLAIN_ID)
+            if style is None:
+                raise FaceChainError(f"The picture's style '{request.style}' is not here. Import it on the Styles page first.")
+            composed = self.editor.told(request.person, style, Written(request.prompt, request.negative)).composed
+        except FaceChainError as error:
+            return [update(value=None), restoring.problem(error)] + [update()] * (9 + len(form.names))
+        names = [c.name for c in self.choices()]
+        boxes = restoring.boxes(found, (composed.positive, composed.negative), names)
+        return [update(value=None), found.said, update(value=_label(style)), *boxes, *form.updates(request.config)]
 
     def _parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
@@ -147,8 +192,8 @@ class PortraitActions:
         return panels.portrait_gallery(job.result, self._send_to) if isinstance(job.result, RankedPortraits) else update()
 
     def cancel(self) -> list[Any]:
-        """Give up the portraits under way; returns the buttons."""
-        job = self._studio.jobs.current("portraits")
+        """Give up the portraits, or the measuring, under way; returns the buttons."""
+        job = self._studio.jobs.current("portraits") or self._studio.jobs.current("balance")
         if job:
             self._studio.jobs.cancel(job.id)
         return self.buttons()
@@ -156,7 +201,8 @@ class PortraitActions:
     def buttons(self) -> list[Any]:
         """States of generate and cancel."""
         job = self._studio.jobs.current("portraits")
-        return [update(interactive=job is None), update(interactive=job is not None and not job.token.cancelled)]
+        under_way = job or self._studio.jobs.current("balance")
+        return [update(interactive=job is None), update(interactive=under_way is not None and not under_way.token.cancelled)]
 
     def attach(self) -> Iterator[list[Any]]:
         """On page load: show the latest portraits again and follow them when under way; outputs as ``generate``."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from facechain_ext.services.studio import Studio
 from facechain_ext.ui import panels
+from facechain_ext.ui.blend_panel import BlendPanel
 from facechain_ext.ui.compat import bind, make
 from facechain_ext.ui.loading import Loads
-from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PLAIN_ID, PortraitActions
+from facechain_ext.ui.portrait_actions import NO_PORTRAITS, PLAIN_ID, Asked, PortraitActions
 from facechain_ext.ui.prompt_editor import Written
 from facechain_ext.ui.style_cards import PICK
 from facechain_ext.ui.widgets import rows
 from facechain_ext.ui.words import heading
 
-ROWS = (("balance",), ("count", "keep"), ("seed",), ("steps", "cfg"), ("width", "height"), ("face_weight",))
+BLEND = (("balance",),)
+ROWS = (("count", "keep"), ("seed",), ("steps", "cfg"), ("width", "height"), ("face_weight",))
 FINE = (
     ("sampler", "batch"),
     ("style_weight", "min_likeness"),
@@ -25,8 +27,9 @@ FINE = (
     ("face_pass_below", "people_by"),
     ("blend",),
     ("style_blocks",),
-    ("face_guidance", "style_guidance"),
 )
+ACTING = ("balance", "blend", "style_blocks", "face_weight", "style_weight", "steps")
+"""Settings that change how LoRAs act."""
 
 
 class PortraitTab:
@@ -34,6 +37,7 @@ class PortraitTab:
 
     def __init__(self, studio: Studio, send_to: Mapping[str, str]) -> None:
         self._act = PortraitActions(studio, send_to)
+        self._blend = BlendPanel(studio)
 
     def build(self) -> Loads:
         """Build the page; the handlers returned must run when the page loads."""
@@ -51,6 +55,16 @@ class PortraitTab:
         first = people[0] if people else None
         with gr.Group(elem_classes=["fc-section"]):
             gr.HTML(heading("", "Who and how", "The person's trigger word goes into the style; your own words follow it."))
+            self._drop = make(
+                gr.File,
+                label="Drop a portrait here to set everything as it was made",
+                file_count="single",
+                file_types=[".png"],
+                height=86,
+                elem_id="facechain_portrait_drop",
+            )
+            self._dropped = make(gr.HTML, "", elem_id="facechain_portrait_dropped")
+            self._loras = make(gr.Textbox, "", visible=False, elem_id="facechain_portrait_loras")
             with gr.Row(elem_classes=["fc-pair", "fc-with-button"]):
                 self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
                 self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
@@ -86,7 +100,9 @@ class PortraitTab:
             self._checkpoint = make(
                 gr.Dropdown, choices=names, value=names[0] if names else None, label="Checkpoint", elem_id="facechain_portrait_checkpoint"
             )
-            self._form = rows(config, "facechain_portrait", ROWS)
+            self._form = rows(config, "facechain_portrait", BLEND)
+            self._blend.build()
+            self._form = self._form + rows(config, "facechain_portrait", ROWS)
             with gr.Accordion("Advanced", open=False, elem_id="facechain_portrait_advanced", elem_classes=["fc-accordion"]):
                 self._form = self._form + rows(config, "facechain_portrait", FINE)
             with gr.Row(elem_classes=["fc-buttons"]):
@@ -97,12 +113,11 @@ class PortraitTab:
         act = self._act
         words, boxes = [self._person, self._style, self._own, self._negative], act.editor.boxes
         outputs = [self._live, self._gallery, self._generate, self._cancel]
+        inputs = [self._person, self._beside, self._checkpoint, self._style, self._loras, self._own, self._negative, *boxes, *self._form.components]
 
-        def generate(person: str, beside: list[str], checkpoint: str, style: str, *given: Any) -> Iterator[list[Any]]:
-            written, values = Written(*given[: 2 + len(boxes)]), given[2 + len(boxes) :]
-            yield from act.generate(person, checkpoint, style, written, self._form.values(values), beside)
+        def generate(*given: Any) -> Iterator[list[Any]]:
+            yield from act.generate(self._asked(given))
 
-        inputs = [self._person, self._beside, self._checkpoint, self._style, self._own, self._negative, *boxes, *self._form.components]
         bind(self._generate.click, generate, inputs, outputs)
         bind(self._cancel.click, act.cancel, [], [self._generate, self._cancel], queue=False)
         bind(self._refresh.click, act.refresh, [self._person], [self._person], queue=False)
@@ -118,6 +133,7 @@ class PortraitTab:
             list(self._form.components),
             queue=False,
         )
+        self._wire_drop()
         return [
             (lambda: panels.checkpoint_update(act.choices()), [self._checkpoint]),
             (lambda: act.refresh(None), [self._person]),
@@ -125,9 +141,43 @@ class PortraitTab:
             (act.attach, outputs),
             (lambda: act.cards(None, None), [self._cards]),
             (lambda: act.editor.recomposed(next(iter(act.people()), None), act.style(PLAIN_ID), Written()), self._prompts),
+            *self._wire_blend(inputs),
         ]
+
+    def _asked(self, given: Sequence[Any]) -> Asked:
+        """What stands in the boxes that ``_wire`` gives to its handlers."""
+        person, beside, checkpoint, style, loras = given[:5]
+        many = 2 + len(self._act.editor.boxes)
+        written, values = Written(*given[5 : 5 + many]), given[5 + many :]
+        return Asked(person, checkpoint, style, written, self._form.values(values), tuple(beside or ()), tuple(filter(None, (loras or "").split(";"))))
+
+    def _wire_blend(self, inputs: Sequence[Any]) -> Loads:
+        act, blend = self._act, self._blend
+        form = dict(zip(self._form.names, self._form.components, strict=True))
+
+        def shown(*given: Any) -> str:
+            return blend.html(lambda: act.request(self._asked(given)))
+
+        def measure(seconds: float | None, *given: Any) -> Iterator[list[Any]]:
+            yield from blend.measured(lambda: act.request(self._asked(given)), seconds)
+
+        for source in (self._person, self._beside, self._checkpoint, self._style, *[form[name] for name in ACTING]):
+            bind(source.change, shown, inputs, [blend.shown], queue=False)
+        # A plan that was pasted or dropped would go on to count, whatever the slider says.
+        bind(form["balance"].release, lambda: "", [], [form["blend"]], queue=False)
+        outputs = [self._live, blend.shown, blend.measure, self._cancel]
+        bind(blend.measure.click, measure, [blend.seconds, *inputs], outputs)
+        return [(blend.attach, outputs), (lambda: act.first_blend(blend), [blend.shown])]
+
+    def _wire_drop(self) -> None:
+        act = self._act
+        outputs = [self._drop, self._dropped, self._style, self._person, self._beside, self._checkpoint, self._own, self._negative]
+        outputs += [*act.editor.boxes, self._loras, *self._form.components]
+        bind(self._drop.upload, lambda value: act.restored(value, self._form), [self._drop], outputs, queue=False)
 
     def on_show(self, tab: Any) -> None:
         """Refresh people and gallery whenever ``tab`` comes to the front."""
         bind(tab.select, self._act.shown, [self._person], [self._person, self._gallery, self._live], queue=False)
         bind(tab.select, self._act.refresh_beside, [self._beside], [self._beside], queue=False)
+        bind(tab.select, self._act.refresh_styles, [self._style], [self._style], queue=False)
+        bind(tab.select, self._act.cards, [self._person, self._style, self._find], [self._cards], queue=False)

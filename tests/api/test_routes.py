@@ -118,7 +118,18 @@ def test_from_photos_to_portraits_and_gone_again(door: Door, photos: Photos, no_
         assert "no-store" in picture.headers["cache-control"]
         assert Image.open(io.BytesIO(picture.content)).format == "PNG"
 
-    assert [j["kind"] for j in door.get("/jobs")] == ["prepare", "train", "portraits"]
+    blend = {"person": PERSON, "style": "charcoal", "settings": {"steps": 2, "width": 64, "height": 64, "batch": 1}}
+    told = door.client.post(f"{BASE}/blend", json=blend).json()
+    assert [part["role"] for part in told["parts"]] == ["face", "style"]
+    assert (told["measured"], told["problems"]) == (False, [])
+    found = door.finished(door.client.post(f"{BASE}/balance", json={**blend, "seconds": 1}))
+    assert len(found["result"]["measured"]) >= 3
+    again = door.client.post(f"{BASE}/blend", json=blend).json()
+    assert again["measured"]
+    assert again["why"] == found["result"]["explanation"]
+    assert "made of words only" in refused(door.client.post(f"{BASE}/balance", json={**blend, "style": "knight"}), 409, "conflict")
+
+    assert [j["kind"] for j in door.get("/jobs")] == ["prepare", "train", "portraits", "balance"]
     gone = door.client.delete(f"{BASE}/people/{PERSON}")
     assert gone.status_code == 200
     assert gone.json()["files"] > 10

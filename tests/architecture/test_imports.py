@@ -34,7 +34,7 @@ ALLOWED = {
     "__init__": set(),
 }
 """What each room may import from its own package beside itself. ``faces`` and ``lora`` use the ports' types; ports the faces' types."""
-ROOTS = {f"hosts/a1111/{name}.py" for name in ("extension", "wiring", "script", "guard", "missing", "axes", "sending")}
+ROOTS = {f"hosts/a1111/{name}.py" for name in ("extension", "wiring", "script", "guard", "missing", "axes", "sending", "panel", "sitting")}
 """The WebUI's composition root: it wires hosts, models, pages and API, as ``cli/`` does for the standalone program."""
 ALLOWED["roots"] = set(ALLOWED)
 FOREIGN = {

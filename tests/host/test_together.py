@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PilImage
 
-from .webui import WebUi
+from .webui import Drawn, WebUi, values
 
 pytestmark = pytest.mark.slow
 PAIR = ("Host Left", "Host Right")
@@ -25,6 +25,26 @@ def pair(webui: WebUi, photos: list[Path]) -> Iterator[tuple[str, str]]:
     yield PAIR
     for name in PAIR:
         webui.delete(name)
+
+
+def test_two_people_share_a_picture_of_the_panel(probed: WebUi, pair: tuple[str, str]) -> None:
+    """Regions through hooks around the WebUI's own sampling, each with its own LoRA and words."""
+    size = {"width": 224, "height": 128}
+    drawn, before = probed.draw(**size).pixels, probed.state()
+
+    def made(prompt: str) -> Drawn:
+        args = [True, {"person": pair[0], "beside": [pair[1]]}]
+        return probed.draw(prompt=prompt, alwayson_scripts={"FaceChain": {"args": args}}, **size)
+
+    first, turned = made("smiling | with glasses"), made("with glasses | smiling")
+    assert first.pixels == made("smiling | with glasses").pixels
+    assert first.pixels != turned.pixels
+    assert "<lora:" not in first.infotexts[0]
+    assert f"FaceChain beside: {pair[1]}" in first.infotexts[0]
+    assert len(values(first.infotexts[0])["FaceChain likeness of each"].split()) == 2
+    after = probed.state()
+    assert {k: (v, after[k]) for k, v in before.items() if after[k] != v and k not in ("merged layers", "random")} == {}
+    assert probed.draw(**size).pixels == drawn
 
 
 def test_two_people_share_a_picture(probed: WebUi, pair: tuple[str, str]) -> None:

@@ -52,7 +52,7 @@ def test_everything_is_there_once(page):
     assert found["scripts"] == [1, 1]
     assert found["tabs"] == [("FaceChain", "facechain")]
     assert found["settings"] == [f"facechain_{name}" for name in ("folder", "keep_photos", "language", "pack", "preset")]
-    assert found["axes"] == 4
+    assert found["axes"] == 7
     assert f"{BASE}/train" in found["routes"]
 
 

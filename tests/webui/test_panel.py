@@ -12,8 +12,10 @@ from modules import infotext_utils, paths_internal, processing, scripts, sd_mode
 from PIL import Image
 
 from facechain_ext.portraits.rank import Score
+from facechain_ext.services.candidates import Room
 
 LIKENESS = "FaceChain likeness"
+AXES = ("Person", "Style", "Face weight", "Style weight", "More style to more me", "Blend", "Face pass")
 SIZE = {"width": 128, "height": 128, "steps": 6}
 """Large enough for a face to be found."""
 
@@ -151,7 +153,7 @@ def test_a_grid_stays_first_and_says_no_likeness(panel, config):
 def test_api_forms_mean_the_same(panel, config):
     by_name = panel(True, config)
     by_place = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True)
-    more = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True, 0.5, "", "surplus", 7)
+    more = panel(True, config["person"], "plain", 1.0, 0.8, -1.0, True, 0.5, "", [], "regions", False, 0.45, 0.3, "", "surplus", 7)
     assert by_name.pixels == by_place.pixels == more.pixels
     assert by_name.infotexts == by_place.infotexts == more.infotexts
 
@@ -194,7 +196,7 @@ def test_what_a_hook_raises_makes_no_picture_of_somebody_else(panel, config, mon
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("facechain_ext.hosts.a1111.script.compose", broken)
+    monkeypatch.setattr("facechain_ext.hosts.a1111.sitting.compose", broken)
     drawn = panel(True, config)
     # The WebUI would only log it and draw the prompt without the person.
     assert drawn.images == []
@@ -214,7 +216,7 @@ def test_what_is_measured_is_the_picture_as_it_is_shown(panel, config, monkeypat
             pp.image = Image.new("RGB", pp.image.size, "red")
 
     monkeypatch.setattr(runner, "alwayson_scripts", [*runner.alwayson_scripts, Painter()])
-    monkeypatch.setattr("facechain_ext.hosts.a1111.script.score", lambda picture, *_: seen.append(picture) or Score(None, 0))
+    monkeypatch.setattr(Room, "scored", lambda _, picture: seen.append(picture) or Score(None, 0))
     panel(True, config, batch_size=2, **SIZE)
     assert [np.unique(picture.reshape(-1, 3), axis=0).tolist() for picture in seen] == [[[255, 0, 0]]] * 2
 
@@ -250,7 +252,7 @@ def test_a_picture_that_cannot_be_scored_is_still_there(panel, config, monkeypat
         calls.append(1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr("facechain_ext.hosts.a1111.script.score", broken)
+    monkeypatch.setattr(Room, "scored", broken)
     drawn = panel(True, config, batch_size=2)
     assert len(drawn.images) == len(calls) == 2
     assert [values(text)[LIKENESS] for text in drawn.infotexts] == ["no face"] * 2
@@ -304,7 +306,7 @@ def test_pasting_anything_else_leaves_the_panel_off(draw):
 def test_axes_of_the_plot_set_the_panel(panel, draw, config):
     plot = next(s.module for s in scripts.scripts_data if s.script_class.__module__ == "xyz_grid.py")
     axes = {option.label: option for option in plot.axis_options if option.label.startswith("[FaceChain]")}
-    assert set(axes) == {f"[FaceChain] {name}" for name in ("Person", "Style", "Face weight", "Style weight")}
+    assert set(axes) == {f"[FaceChain] {name}" for name in AXES}
     assert config["person"] in axes["[FaceChain] Person"].choices()
 
     def cell(p):

@@ -35,6 +35,11 @@ def styles() -> list[str]:
     return [PLAIN.id, *(i for i in found if i != PLAIN.id)]
 
 
+def passes() -> list[str]:
+    """Ways of the face pass."""
+    return list(next(f.metadata["choices"] for f in dataclasses.fields(PanelConfig) if f.name == "face_pass"))
+
+
 def chosen(p: Any) -> dict[str, Any]:
     """What the plot says for the picture ``p`` is about to make; empty outside a plot. A cell with a value needs no switched-on panel."""
     return dict(getattr(p, ON_P, {}))
@@ -51,6 +56,9 @@ def add_axes() -> None:
             plot.AxisOption("[FaceChain] Style", str, _set("style"), confirm=_among(styles, "a style"), choices=styles),
             plot.AxisOption("[FaceChain] Face weight", float, _set("face_weight"), confirm=_within("face_weight")),
             plot.AxisOption("[FaceChain] Style weight", float, _set("style_weight"), confirm=_within("style_weight")),
+            plot.AxisOption("[FaceChain] More style to more me", float, _set("balance"), confirm=_within("balance")),
+            plot.AxisOption("[FaceChain] Blend", str, _set("blend"), confirm=_plans),
+            plot.AxisOption("[FaceChain] Face pass", str, _set("face_pass"), confirm=_among(passes, "a way"), choices=passes),
         ]
     )
 
@@ -71,6 +79,11 @@ def _among(known: Callable[[], Sequence[str]], what: str) -> Callable[[Any, Sequ
                 raise UserInputError(f"'{value}' is not {what}. Known: {', '.join(names) or 'none yet'}.")
 
     return confirm
+
+
+def _plans(_p: Any, values: Sequence[str]) -> None:
+    for value in values:
+        PanelConfig(blend=value.strip())
 
 
 def _within(name: str) -> Callable[[Any, Sequence[float]], None]:

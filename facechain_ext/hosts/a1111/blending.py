@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from modules import script_callbacks
 from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.a1111.model import targets_of
 from facechain_ext.lora.files import LoraFile, check_family, read_lora
+from facechain_ext.lora.fit import lacking, misfit
 from facechain_ext.lora.kinds import DoraModule
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.regions import EVERYWHERE
@@ -70,13 +71,11 @@ def hooked(
     """
     modules = {name: unet.get_submodule(path) for path, name in targets_of(unet, family, every=True).items()}
     for lora, _ in loras:
-        lacking = [name for name in lora.modules if name not in modules and not name.startswith("lora_te")]
-        if len(lacking) == len(lora.modules):
-            raise FileFormatError(f"The LoRA {lora.name} fits no layer of this checkpoint. Use it with the one it was trained on.")
-        if lacking or lora.unread:
-            log.warning(
-                "The LoRA %s: %d of its layers are not in this checkpoint, %d keys are unknown.", lora.name, len(lacking), len(lora.unread)
-            )
+        said = misfit(lora, modules)
+        if said is not None and len(lacking(lora, modules)) == len(lora.modules):
+            raise FileFormatError(said)
+        if said is not None:
+            log.warning("%s", said)
     blend = LiveBlend(modules, loras, family, regions, window, cfg)
     steps = _Steps(blend)
     contexts: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
@@ -139,7 +138,18 @@ def heard(blend: LiveBlend, loras: Loaded, group: int) -> list[LoraWeight]:
     return text_parts([pair for pair, of in zip(loras, blend.groups, strict=True) if of in (EVERYWHERE, group)])
 
 
-def hook_sampling(p: Any, unet: Callable[[], torch.nn.Module], loras: Loaded, family: Family) -> None:
+@dataclass(frozen=True, slots=True)
+class Regional:
+    """Words of their own in regions of what is sampled."""
+
+    prompts: Callable[[], Sequence[RegionPrompt]]
+    """Of the batch that begins."""
+    encode: Callable[[LiveBlend, int, str], torch.Tensor]
+    window: int | None
+    """See ``LiveBlend``."""
+
+
+def hook_sampling(p: Any, unet: Callable[[], torch.nn.Module], loras: Loaded, family: Family, regional: Regional | None = None) -> None:
     """Let ``loras`` act whenever ``p`` samples, its second pass included, and at no other time.
 
     Around ``p.sample`` itself, since no hook of a script is called when a picture fails or is interrupted.
@@ -147,7 +157,13 @@ def hook_sampling(p: Any, unet: Callable[[], torch.nn.Module], loras: Loaded, fa
     sampled = p.sample
 
     def sample(*args: Any, **kwargs: Any) -> Any:
-        with hooked(unet(), loras, family, cfg=p.cfg_scale):
+        with _regional(unet(), loras, p, family, regional):
             return sampled(*args, **kwargs)
 
     p.sample = sample
+
+
+def _regional(unet: torch.nn.Module, loras: Loaded, p: Any, family: Family, of: Regional | None) -> contextlib.AbstractContextManager[LiveBlend]:
+    if of is None:
+        return hooked(unet, loras, family, cfg=p.cfg_scale)
+    return hooked(unet, loras, family, of.prompts(), of.encode, of.window, cfg=p.cfg_scale)

@@ -21,14 +21,17 @@ from facechain_ext.hosts.a1111.model import (
 )
 from facechain_ext.hosts.a1111.sampling import blended, sample
 from facechain_ext.hosts.a1111.session import WebuiSession
-from facechain_ext.hosts.a1111.state import queued, undisturbed
+from facechain_ext.hosts.a1111.state import nested, queued, undisturbed
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
 
 
 class WebuiHost:
-    """Whatever checkpoint is loaded when it is asked."""
+    """Whatever checkpoint is loaded when it is asked; with ``in_turn`` for those who hold the WebUI's queue already."""
+
+    def __init__(self, *, in_turn: bool = False) -> None:
+        self._turn = nested if in_turn else queued
 
     @property
     def checkpoint(self) -> CheckpointInfo:
@@ -62,7 +65,7 @@ class WebuiHost:
         def on_step(step: int, total: int) -> None:
             on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
-        with queued("FaceChain portraits", on_progress, cancel):
+        with self._turn("FaceChain portraits", on_progress, cancel):
             model = loaded()
             with undisturbed(model), blended(model, request, family_of(model)):
                 images = sample(model, request, cancel, on_step)

@@ -19,7 +19,7 @@ from PIL import Image as PilImage
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
-from facechain_ext.hosts.a1111.model import sidecar_of, unet_of
+from facechain_ext.hosts.a1111.model import family_of, sidecar_of, unet_of
 from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
@@ -29,8 +29,8 @@ from facechain_ext.ports import Family, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken
 
 POLL_S = 0.25
-SAMPLERS = {"DPM++ 2M Karras": ("DPM++ 2M", "Karras")}
-"""Names of ours that are a sampler and a scheduler there."""
+KARRAS = " Karras"
+"""End of our samplers' names that is a scheduler there."""
 OnStep = Callable[[int, int], None]
 
 
@@ -75,7 +75,7 @@ FROM_PICTURES = {
 
 def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
     """The WebUI's own description of ``request``; with pictures to start from it is one of img2img."""
-    sampler, scheduler = SAMPLERS.get(request.sampler, (request.sampler, None))
+    sampler, scheduler = request.sampler.removesuffix(KARRAS), KARRAS.strip() if request.sampler.endswith(KARRAS) else None
     many = len(request.seeds)
     # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
     override: dict[str, Any] = {"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {}
@@ -141,10 +141,7 @@ def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[No
         return
 
     def encode(blend: LiveBlend, group: int, prompt: str) -> torch.Tensor:
-        with loaded_loras(model, heard(blend, loras, group), family), torch.no_grad(), devices.autocast():
-            wanted = prompt_parser.SdConditioning([prompt], width=request.width, height=request.height)
-            found = model.get_learned_conditioning(wanted)
-        return found["crossattn"] if isinstance(found, dict) else found
+        return encoded(model, heard(blend, loras, group), prompt, (request.width, request.height))
 
     with (
         hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
@@ -153,9 +150,16 @@ def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[No
         yield
 
 
+def encoded(model: Any, loras: Sequence[LoraWeight], prompt: str, size: tuple[int, int]) -> torch.Tensor:
+    """``prompt`` (1, L, C) as the text encoder understands it with ``loras``, for a picture of ``size`` (W, H)."""
+    with loaded_loras(model, loras, family_of(model)), torch.no_grad(), devices.autocast():
+        found = model.get_learned_conditioning(prompt_parser.SdConditioning([prompt], width=size[0], height=size[1]))
+    return found["crossattn"] if isinstance(found, dict) else found
+
+
 @contextlib.contextmanager
 def loaded_loras(model: Any, loras: Sequence[LoraWeight], family: Family) -> Iterator[None]:
-    """Let the WebUI's own LoRA code apply ``loras``, wherever their files lie, while the block runs.
+    """Let the WebUI's own LoRA code apply ``loras``, wherever their files lie, beside those in use while the block runs.
 
     Raises:
         FileFormatError: for another family, or a LoRA that fits no layer of the checkpoint.
@@ -168,11 +172,12 @@ def loaded_loras(model: Any, loras: Sequence[LoraWeight], family: Family) -> Ite
             raise FileFormatError(f"The LoRA {weight.file.stem} fits no layer of this checkpoint. Use it with the one it was trained on.")
         network.te_multiplier, network.unet_multiplier, network.dyn_dim = weight.text, weight.unet, None
         wanted.append(network)
-    networks.loaded_networks[:] = wanted
+    active = list(networks.loaded_networks)
+    networks.loaded_networks[:] = [*active, *wanted]
     try:
         yield
     finally:
-        networks.loaded_networks.clear()
+        networks.loaded_networks[:] = active
 
 
 def _on_disk(file: Path) -> tuple[str, Any]:

@@ -1,38 +1,27 @@
-"""The panel in txt2img and img2img: a person and a style put into the prompt, every picture scored, the best first."""
+"""The panel in txt2img and img2img: people and a style put into the prompt, every picture scored, the best first."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import gradio as gr
-import networks
 import numpy as np
 from modules import scripts, shared
+from PIL import Image as PilImage
 
 from facechain_ext.config import PanelConfig
-from facechain_ext.errors import FaceChainError, HostError, UserInputError
-from facechain_ext.faces.types import Embedding
-from facechain_ext.hosts.a1111.axes import chosen, people, styles
-from facechain_ext.hosts.a1111.blending import hook_sampling, needs_hooks, read_all, text_parts
-from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, loaded, unet_of
-from facechain_ext.hosts.a1111.shelf import FOLDER
-from facechain_ext.hosts.a1111.wiring import studio
-from facechain_ext.hosts.detect import WebUi, detect
+from facechain_ext.errors import Cancelled, FaceChainError
+from facechain_ext.hosts.a1111.axes import chosen
+from facechain_ext.hosts.a1111.panel import build_panel
+from facechain_ext.hosts.a1111.sitting import Sitting, Words
 from facechain_ext.portraits import infotext as keys
-from facechain_ext.portraits.rank import Score, order, score
-from facechain_ext.ports import LoraWeight
-from facechain_ext.services.balance import blend_text
-from facechain_ext.services.people import dataset_of
-from facechain_ext.services.portraits import loras_of
-from facechain_ext.styles.catalog import Style, find_style
-from facechain_ext.styles.prompts import PLAIN, compose
-from facechain_ext.ui.compat import bind, update
+from facechain_ext.portraits.face_pass import Passed
+from facechain_ext.portraits.rank import Score, faults, order, summary
+from facechain_ext.ports import SamplingRequest
+from facechain_ext.services.portrait_files import measured
 
 log = logging.getLogger(__name__)
 ERROR = "FaceChain error"
@@ -43,17 +32,28 @@ OWN = {
     "all_hr_negative_prompts": ("FaceChain own hires negative", "Hires negative prompt"),
 }
 """Prompts of the WebUI -> what the infotext calls the user's own part of them, and what it calls the whole."""
+MEASURED = (keys.LIKENESS, keys.EACH, keys.FACES, keys.SHARPNESS, keys.STYLE_SCORE, keys.FLAGGED, keys.FACE_PASS_RESULT)
+"""What the infotext says of each picture."""
 
 
 @dataclass
 class _Run:
     """What one generation needs. It hangs on its own processing object: other extensions run one inside another (ADetailer)."""
 
-    config: PanelConfig
-    person: Embedding
+    sitting: Sitting
+    words: list[Words]
+    """Of each picture."""
     scores: list[Score] = field(default_factory=list)
+    passed: list[list[Passed]] = field(default_factory=list)
+    """What the face pass did to each picture."""
     pictures: list[Any] = field(default_factory=list)
     """What was scored, as it goes into the gallery."""
+
+    def said(self, place: int) -> dict[str, str]:
+        """What is said of the picture ``place``."""
+        found = self.scores[place]
+        wrong = faults(found, self.sitting.config.min_likeness, self.sitting.many)
+        return {**measured(found, wrong), **({keys.FACE_PASS_RESULT: "; ".join(map(str, self.passed[place]))} if self.passed[place] else {})}
 
 
 class FaceChainScript(scripts.Script):
@@ -69,53 +69,22 @@ class FaceChainScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The accordion; its values are ``process``'s arguments."""
-        where = "img2img" if is_img2img else "txt2img"
-
-        def named(part: str) -> str:
-            return f"facechain_{where}_{part}"
-
-        defaults = PanelConfig()
-        with gr.Accordion("FaceChain", open=False, elem_id=named("panel")):
-            enabled = gr.Checkbox(False, label="Enable", elem_id=named("enabled"))
-            with gr.Row(elem_classes=["fc-with-button"]):
-                # gradio 4 takes the first choice where there is no value.
-                person = gr.Dropdown(["", *people()], value="", label="Person", elem_id=named("person"))
-                style = gr.Dropdown(styles(), value=PLAIN.id, label="Style", elem_id=named("style"))
-                again = gr.Button("Refresh people and styles", size="sm", scale=0, min_width=190, elem_id=named("refresh"))
-            with gr.Row():
-                face = gr.Slider(0, 2, defaults.face_weight, step=0.05, label="Face weight", elem_id=named("face_weight"))
-                strength = gr.Slider(0, 2, defaults.style_weight, step=0.05, label="Style weight", elem_id=named("style_weight"))
-                least = gr.Slider(-1, 1, defaults.min_likeness, step=0.05, label="Flag below likeness", elem_id=named("min_likeness"))
-            with gr.Row():
-                balance = gr.Slider(0, 1, defaults.balance, step=0.05, label="More style … more me", elem_id=named("balance"))
-                blend = gr.Textbox(defaults.blend, label="Blend", lines=1, max_lines=1, placeholder="automatic", elem_id=named("blend"))
-            ranked = gr.Checkbox(defaults.rank, label="Most alike first", elem_id=named("rank"))
-            bind(again.click, None, js=f"() => {{ facechain.heard.add('{named('refresh')}'); }}", queue=False)
-            again.click(lambda: [update(choices=["", *people()]), update(choices=styles())], [], [person, style])
-        self.infotext_fields = [
-            (enabled, lambda found: keys.PERSON in found),
-            # To what is pasted the WebUI applies the type of the control's first value (infotext_utils.py:505): none may be None.
-            (person, keys.PERSON),
-            (style, keys.STYLE),
-            (face, keys.FACE_WEIGHT),
-            (strength, keys.STYLE_WEIGHT),
-            # A picture with only a face LoRA has no blend: then the box is emptied.
-            (blend, lambda found: found.get(keys.BLEND, "") if keys.PERSON in found else None),
-        ]
-        self.paste_field_names = [keys.PERSON, keys.STYLE, keys.FACE_WEIGHT, keys.STYLE_WEIGHT, keys.BLEND]
-        return [enabled, person, style, face, strength, least, ranked, balance, blend]
+        panel = build_panel("img2img" if is_img2img else "txt2img")
+        self.infotext_fields, self.paste_field_names = panel.pasted, panel.names
+        return panel.controls
 
     def process(self, p: Any, enabled: Any = False, *values: Any) -> None:
         """Compose the prompts before the WebUI reads their LoRA tags.
 
-        The API gives ``[enabled, person, style, face weight, style weight, least likeness, rank, balance, blend]`` or ``[enabled, {…}]``.
+        The API gives ``[enabled, …]`` with the values in the order of ``PanelConfig``'s fields, or ``[enabled, {…}]``.
         """
         axes = chosen(p)
         if not enabled and not axes:
             return
         try:
-            config = PanelConfig.from_dict(values[0]) if values and isinstance(values[0], dict) else PanelConfig.from_values(values)
-            self._compose(p, PanelConfig.from_dict({**config.to_dict(), **axes}))
+            by_name = bool(values) and isinstance(values[0], dict)
+            config = PanelConfig.from_panel(values[0]) if by_name else PanelConfig.from_values(values)
+            self._compose(p, PanelConfig.from_panel({**config.to_dict(), **axes}))
         except FaceChainError as error:
             log.warning("%s", error)
             _refuse(p, str(error))
@@ -124,88 +93,121 @@ class FaceChainScript(scripts.Script):
             _refuse(p, f"Something unexpected went wrong ({type(error).__name__}); the log has the details.")
 
     def _compose(self, p: Any, config: PanelConfig) -> None:
-        if not config.person.strip():
-            raise UserInputError("Choose a person whose face LoRA is trained, or switch the FaceChain panel off.")
-        work, model = studio(), loaded()
-        folder = work.workspace.existing_person(config.person)
-        dataset = dataset_of(folder, work.analyzer)
-        look = None if config.style in ("", PLAIN.id) else find_style(work.styles(), config.style).on(checkpoint_of(model).name)
-        settings = replace(
-            work.checkpoint(None).portrait,
-            face_weight=config.face_weight,
-            style_weight=config.style_weight,
-            balance=config.balance,
-            blend=config.blend.strip(),
-        )
-        loras = loras_of(folder, work.host(None), look, settings)
-        words = (dataset.caption, look.name if look else "")
-        own = {key: [text or None for text in getattr(p, name, None) or []] for name, (key, _) in OWN.items()}
-        if own["FaceChain own hires prompt"] == own["FaceChain own prompt"]:
-            own.pop("FaceChain own hires prompt")
-        if own["FaceChain own hires negative"] == own["FaceChain own negative"]:
-            own.pop("FaceChain own hires negative")
-        own_tags = "|".join(re.escape(file.stem) for file in folder.loras.glob("*.safetensors"))
-        already = re.compile(f"<lora:({own_tags})[:>]")
-        self._write(p, look, dataset.caption, _acting(p, loras, words, model, already), already)
-        p.facechain_run = run = _Run(replace(config, person=folder.name), dataset.mean_embedding)
+        sitting = Sitting(config)
+        words = _composed(sitting, p.all_prompts, p.all_negative_prompts)
+        hires = _composed(sitting, getattr(p, "all_hr_prompts", None), getattr(p, "all_hr_negative_prompts", None))
+        if all(w.ours for w in words):
+            sitting.hook(p, words)
+        else:
+            p.comment("FaceChain: the prompt holds a LoRA of the person already, and was left as it is.")
+        p.all_prompts, p.all_negative_prompts = [w.whole for w in words], [w.negative for w in words]
+        if hires:
+            p.all_hr_prompts, p.all_hr_negative_prompts = [w.whole for w in hires], [w.negative for w in hires]
+        p.main_prompt, p.main_negative_prompt = (p.all_prompts or [""])[0], (p.all_negative_prompts or [""])[0]
+        for sentence in sitting.misfits():
+            p.comment(f"FaceChain: {sentence}")
+        p.facechain_run = run = _Run(sitting, words)
         # A dictionary of its own: the cells of an X/Y/Z plot share theirs.
         p.extra_generation_params = {
             **p.extra_generation_params,
-            keys.PERSON: folder.name,
-            keys.STYLE: look.id if look else PLAIN.id,
-            keys.FACE_WEIGHT: config.face_weight,
-            keys.STYLE_WEIGHT: config.style_weight,
-            **({keys.BLEND: blend_text(loras)} if len(loras) > 1 else {}),
-            keys.LIKENESS: _likeness_of(run),
-            **{key: texts for key, texts in own.items() if any(texts)},
+            **sitting.settings(),
+            **{key: _said_of(run, key) for key in MEASURED},
+            **_own(words, hires),
         }
-
-    def _write(self, p: Any, style: Style | None, words: str, tags: Sequence[str], already: re.Pattern[str]) -> None:
-        def one(own: str, negative: str) -> tuple[str, str]:
-            # The user's own tag, or a picture's whole prompt given back to the API: nothing may be in it twice.
-            if already.search(own):
-                return own, negative
-            pair = compose(style, words, own, negative)
-            return " ".join([pair.positive, *tags]), pair.negative
-
-        def composed(prompts: list[str] | None, negatives: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
-            if not prompts:
-                return prompts, negatives
-            pairs = [one(own, no) for own, no in zip(prompts, negatives or [""] * len(prompts), strict=True)]
-            return [positive for positive, _ in pairs], [negative for _, negative in pairs]
-
-        p.all_prompts, p.all_negative_prompts = composed(p.all_prompts, p.all_negative_prompts)
-        if getattr(p, "all_hr_prompts", None):
-            p.all_hr_prompts, p.all_hr_negative_prompts = composed(p.all_hr_prompts, p.all_hr_negative_prompts)
-        p.main_prompt, p.main_negative_prompt = (p.all_prompts or [""])[0], (p.all_negative_prompts or [""])[0]
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *_: Any) -> None:
         """Measure each picture as it will be shown: others change it in ``postprocess_image``, inpainting pastes it into its surroundings."""
         run = _run_of(p)
         if run is None:
             return
+        found, passed = Score(None, 0), []
         try:
-            found = score(np.asarray(pp.image.convert("RGB")), studio().analyzer, run.person)
+            pp.image, found, passed = _finished(p, run, pp.image)
         except Exception:  # the picture is there all the same; a gap would give the next one's score to it
             log.exception("a picture could not be scored")
-            found = Score(None, 0)
         run.scores.append(found)
+        run.passed.append(passed)
         run.pictures.append(pp.image)
 
     def postprocess(self, p: Any, processed: Any, *_: Any) -> None:
         """Put the most alike first in the gallery; what else is in it (a grid, ControlNet's maps) keeps its place."""
         run = _run_of(p)
-        first = _place_of(run.pictures, processed) if run is not None and run.config.rank else None
-        if run is None or first is None:
+        if run is None:
             return
-        places = order(run.scores, run.config.min_likeness)
-        for name in ("images", "infotexts"):
-            values = getattr(processed, name)
-            values[first : first + len(places)] = [values[first + i] for i in places]
-        for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
-            values = getattr(processed, name)
-            if len(values) == len(places):
-                setattr(processed, name, [values[i] for i in places])
+        config, many = run.sitting.config, run.sitting.many
+        first = _place_of(run.pictures, processed) if config.rank else None
+        places = order(run.scores, config.min_likeness, many) if first is not None else list(range(len(run.scores)))
+        if first is not None:
+            for name in ("images", "infotexts"):
+                values = getattr(processed, name)
+                values[first : first + len(places)] = [values[first + i] for i in places]
+            for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
+                values = getattr(processed, name)
+                if len(values) == len(places):
+                    setattr(processed, name, [values[i] for i in places])
+        # The text below the gallery is put together already.
+        processed.comments = (processed.comments or "") + "\n".join(_below(run, places, p.all_seeds))
+
+
+def _composed(sitting: Sitting, prompts: Sequence[str] | None, negatives: Sequence[str] | None) -> list[Words]:
+    texts = [text or "" for text in prompts or []]
+    no = [text or "" for text in negatives or [""] * len(texts)]
+    known = {pair: sitting.words(*pair) for pair in dict.fromkeys(zip(texts, no, strict=True))}
+    return [known[pair] for pair in zip(texts, no, strict=True)]
+
+
+def _own(words: Sequence[Words], hires: Sequence[Words]) -> dict[str, list[str | None]]:
+    """The user's own words of each picture, by their keys in the infotext; those of a second pass where they differ."""
+    lists = [[w.own for w in words], [w.own_negative for w in words], [w.own for w in hires], [w.own_negative for w in hires]]
+    named = dict(zip([key for key, _ in OWN.values()], lists, strict=True))
+    if lists[2] == lists[0]:
+        named.pop("FaceChain own hires prompt")
+    if lists[3] == lists[1]:
+        named.pop("FaceChain own hires negative")
+    return {key: [text or None for text in texts] for key, texts in named.items() if any(texts)}
+
+
+def _finished(p: Any, run: _Run, image: Any) -> tuple[Any, Score, list[Passed]]:
+    """``image`` after the face pass, its score, and what the pass did."""
+    place, sitting = len(run.scores), run.sitting
+    room, pixels = sitting.room(run.words[place].own), np.asarray(image.convert("RGB"))
+    passed: list[Passed] = []
+    # What is outside of an inpainting's mask is not ours to change.
+    if sitting.passes and getattr(p, "image_mask", None) is None:
+        try:
+            better, passed = room.passed(pixels, _again(p, place), 0)
+        except Cancelled:
+            better = pixels
+        if any(one.kept for one in passed):
+            pixels, image = better, PilImage.fromarray(better)
+    return image, room.scored(pixels), passed
+
+
+def _again(p: Any, place: int) -> SamplingRequest:
+    """How the picture ``place`` was sampled, for its faces to be sampled likewise."""
+    karras = " Karras" if getattr(p, "scheduler", None) == "Karras" and not p.sampler_name.endswith("Karras") else ""
+    negative = (p.all_negative_prompts or [""])[place]
+    seeds = (int(p.all_seeds[place]),)
+    return SamplingRequest("", negative, seeds, p.width, p.height, p.steps, float(p.cfg_scale), p.sampler_name + karras)
+
+
+def _below(run: _Run, places: Sequence[int], seeds: Sequence[int]) -> list[str]:
+    """Lines for below the gallery: a score for each picture, in the gallery's order, and what is to be said of all."""
+    sitting = run.sitting
+    who = " and ".join(s.folder.name for s in sitting.sitters)
+    lines = [f"FaceChain: {who}, style {sitting.style.name if sitting.style else 'Plain portrait'}"]
+    for number, place in enumerate(places, start=1):
+        found, said = run.scores[place], run.said(place)
+        each = f" ({said[keys.EACH].replace(' ', ', ')})" if keys.EACH in said else ""
+        parts = [f"{number}. seed {seeds[place]}" if place < len(seeds) else f"{number}."]
+        parts.append(f"likeness {said[keys.LIKENESS]}{each}" if found.likeness is not None else "nobody recognised" + each)
+        parts.append("1 face" if found.faces == 1 else f"{found.faces} faces")
+        parts += [f"sharpness {said[keys.SHARPNESS]}"] if keys.SHARPNESS in said else []
+        parts += [f"style {said[keys.STYLE_SCORE]}"] if keys.STYLE_SCORE in said else []
+        parts += [f"face pass {said[keys.FACE_PASS_RESULT]}"] if keys.FACE_PASS_RESULT in said else []
+        lines.append(" · ".join(parts) + (f" - {said[keys.FLAGGED]}" if keys.FLAGGED in said else ""))
+    ranked = [run.scores[i] for i in places]
+    return lines + summary(ranked, len(ranked), sitting.config.min_likeness, sitting.many)
 
 
 def _run_of(p: Any) -> _Run | None:
@@ -221,16 +223,13 @@ def _place_of(pictures: Sequence[Any], processed: Any) -> int | None:
     return first if pictures and same == [True] * len(pictures) else None
 
 
-def _likeness_of(run: _Run) -> Callable[..., str | None]:
-    def likeness(p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
+def _said_of(run: _Run, key: str) -> Callable[..., str | None]:
+    def said(p: Any, index: int | None = None, use_main_prompt: bool = False, **_: Any) -> str | None:
         """For the infotext of picture ``index`` of the batch (processing.py:807 calls what is callable)."""
         place = p.iteration * p.batch_size + (index or 0)
-        if use_main_prompt or place >= len(run.scores):
-            return None
-        found = run.scores[place].likeness
-        return "no face" if found is None else f"{found:.3f}"
+        return None if use_main_prompt or place >= len(run.scores) else run.said(place).get(key)
 
-    return likeness
+    return said
 
 
 def own_words(_infotext: str, params: dict[str, Any]) -> None:
@@ -252,41 +251,3 @@ def _refuse(p: Any, sentence: str) -> None:
     # A grid of nothing would fail.
     p.do_not_save_grid = True
     shared.state.interrupt()
-
-
-def _acting(p: Any, loras: Sequence[LoraWeight], words: Sequence[str], model: Any, already: re.Pattern[str]) -> list[str]:
-    """Let ``loras`` act on what ``p`` makes, and return the tags that belong in its prompts.
-
-    The WebUI's own loader does what it can, by tags. What changes over steps, blocks or picture acts through hooks, and only the text
-    encoder's part stays a tag; not where the user's own tag of the person is in a prompt, which would count twice.
-    """
-    family = family_of(model)
-    read = read_all(loras, family)
-    named = dict(zip([w.file for w in loras], words, strict=False))
-    if not needs_hooks(read):
-        return [tag(w.file, w.unet, named[w.file], w.text) for w in loras]
-    if not any(already.search(text) for text in p.all_prompts or []):
-        hook_sampling(p, lambda: unet_in_use(p), read, family)
-    return [tag(w.file, w.unet, named[w.file], w.text) for w in text_parts(read)]
-
-
-def unet_in_use(p: Any) -> Any:
-    """The UNet that ``p`` samples with, of whichever WebUI this is."""
-    if detect() is WebUi.A1111:
-        return unet_of(p.sd_model)
-    return p.sd_model.forge_objects.unet.model.diffusion_model
-
-
-def tag(file: Path, weight: float, words: str, text: float | None = None) -> str:
-    """``<lora:NAME:WEIGHT>``, or ``<lora:NAME:TEXT:WEIGHT>`` where the text encoder's differs, for the WebUI's own loader, the file being put on its shelf first if it is not there.
-
-    Raises:
-        HostError: when the WebUI does not find it then.
-    """
-    known = networks.available_networks.get(file.stem)
-    # A style may use a LoRA that lies in the WebUI's folder already.
-    if known is None or (Path(known.filename).parent.name != FOLDER and Path(known.filename).resolve() != file.resolve()):
-        studio().shelve(file, words, family_of(loaded()))
-    if file.stem not in networks.available_networks:
-        raise HostError(f"The WebUI does not find the LoRA {file.name} in its folder. Press Refresh on its Lora page.")
-    return f"<lora:{file.stem}:{weight:g}>" if text in (None, weight) else f"<lora:{file.stem}:{text:g}:{weight:g}>"

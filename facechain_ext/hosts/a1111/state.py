@@ -15,6 +15,7 @@ import torch
 from modules import call_queue, processing, shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
 
+from facechain_ext.errors import Cancelled
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
 LOOK_S = 0.2
@@ -40,6 +41,20 @@ def queued(job: str, on_progress: ProgressSink = silent, cancel: CancelToken | N
             shared.state.end()
     finally:
         call_queue.queue_lock.release()
+
+
+@contextlib.contextmanager
+def nested(_job: str, _on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> Iterator[None]:
+    """In place of ``queued`` for a job inside one that holds the queue: a picture made for another one.
+
+    Raises:
+        Cancelled: when the WebUI was interrupted.
+    """
+    if shared.state.interrupted or (cancel is not None and cancel.cancelled):
+        raise Cancelled("The WebUI was interrupted. Nothing was changed.")
+    # What is sampled inside counts itself as done.
+    shared.state.job_count += 1
+    yield
 
 
 def _take_turn(on_progress: ProgressSink, cancel: CancelToken) -> None:

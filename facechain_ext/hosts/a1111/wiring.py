@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from modules import paths_internal, shared
 
@@ -12,9 +14,12 @@ from facechain_ext.errors import HostError
 from facechain_ext.hosts.a1111.captioner import captioner
 from facechain_ext.hosts.a1111.shelf import WebuiShelf
 from facechain_ext.hosts.detect import WebUi, detect
-from facechain_ext.ports import FaceAnalyzer
+from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight
 from facechain_ext.services.studio import Checkpoints, Studio
 from facechain_ext.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
 
 
 @functools.cache
@@ -39,6 +44,32 @@ def checkpoints() -> Checkpoints:
     from facechain_ext.hosts.forge.host import ForgeCheckpoints
 
     return ForgeCheckpoints(webui)
+
+
+def host_in_turn() -> ImageGenerator:
+    """What samples for a picture that is being made, when the WebUI's queue is held already."""
+    webui = detect()
+    if webui is WebUi.A1111:
+        from facechain_ext.hosts.a1111.host import WebuiHost
+
+        return WebuiHost(in_turn=True)
+    from facechain_ext.hosts.forge.engine import engine_of
+    from facechain_ext.hosts.forge.host import ForgeHost
+
+    return ForgeHost(engine_of(webui), in_turn=True)
+
+
+def encode_words(model: Any, loras: Sequence[LoraWeight], prompt: str, size: tuple[int, int]) -> torch.Tensor:
+    """``prompt`` (1, L, C) with ``loras`` in the text encoder, for a picture of ``size`` (W, H)."""
+    webui = detect()
+    if webui is WebUi.A1111:
+        from facechain_ext.hosts.a1111.sampling import encoded
+
+        return encoded(model, loras, prompt, size)
+    from facechain_ext.hosts.forge import state
+    from facechain_ext.hosts.forge.engine import engine_of
+
+    return state.encoded(engine_of(webui), model, loras, prompt, size)
 
 
 def workspace_root() -> Path:

@@ -14,7 +14,7 @@ from facechain_ext.errors import HostError, UserInputError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import family_of, prepare_settings, targets_of
 from facechain_ext.hosts.a1111.sampling import sample
-from facechain_ext.hosts.a1111.state import queued
+from facechain_ext.hosts.a1111.state import nested, queued
 from facechain_ext.hosts.detect import WebUi
 from facechain_ext.hosts.forge.blocks import trainable_blocks
 from facechain_ext.hosts.forge.engine import NONE_CHOSEN, Engine, engine_of
@@ -29,10 +29,11 @@ from facechain_ext.services.requests import CheckpointChoice
 
 
 class ForgeHost:
-    """Whatever checkpoint is chosen when it is asked; loaded then, if it is not."""
+    """Whatever checkpoint is chosen when it is asked; loaded then, if it is not. ``in_turn`` is for those who hold the WebUI's queue already."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, in_turn: bool = False) -> None:
         self._engine = engine
+        self._turn = nested if in_turn else queued
 
     @property
     def checkpoint(self) -> CheckpointInfo:
@@ -77,7 +78,7 @@ class ForgeHost:
             on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
         engine = self._engine
-        with queued("FaceChain portraits", on_progress, cancel):
+        with self._turn("FaceChain portraits", on_progress, cancel):
             model = engine.load()
             with undisturbed(model), blended(engine, model, request, family_of(model)), pinned(model):
                 images = sample(model, request, cancel, on_step, pin=False)

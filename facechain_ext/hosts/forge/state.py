@@ -14,7 +14,7 @@ from modules.prompt_parser import SdConditioning
 
 from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
-from facechain_ext.hosts.a1111.model import sidecar_of
+from facechain_ext.hosts.a1111.model import family_of, sidecar_of
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.forge.engine import Engine, ask_for_unload
 from facechain_ext.hosts.forge.model import unet_of
@@ -102,15 +102,7 @@ def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family
         return
 
     def encode(blend: LiveBlend, group: int, prompt: str) -> torch.Tensor:
-        before = model.forge_objects
-        with loaded_loras(engine, model, heard(blend, loras, group), family), torch.inference_mode():
-            # What the WebUI itself does before it encodes (modules/processing.py).
-            model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
-            try:
-                found = model.get_learned_conditioning(SdConditioning([prompt], width=request.width, height=request.height))
-            finally:
-                model.forge_objects = before
-        return found["crossattn"] if isinstance(found, dict) else found
+        return encoded(engine, model, heard(blend, loras, group), prompt, (request.width, request.height))
 
     with (
         hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
@@ -119,25 +111,38 @@ def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family
         yield
 
 
+def encoded(engine: Engine, model: Any, loras: Sequence[LoraWeight], prompt: str, size: tuple[int, int]) -> torch.Tensor:
+    """``prompt`` (1, L, C) as the text encoder understands it with ``loras``, for a picture of ``size`` (W, H)."""
+    before = model.forge_objects
+    with loaded_loras(engine, model, loras, family_of(model)), torch.inference_mode():
+        # What the WebUI itself does before it encodes (modules/processing.py).
+        model.forge_objects = model.forge_objects_after_applying_lora.shallow_copy()
+        try:
+            found = model.get_learned_conditioning(SdConditioning([prompt], width=size[0], height=size[1]))
+        finally:
+            model.forge_objects = before
+    return found["crossattn"] if isinstance(found, dict) else found
+
+
 @contextlib.contextmanager
 def loaded_loras(engine: Engine, model: Any, loras: Sequence[LoraWeight], family: Family) -> Iterator[None]:
-    """Let the WebUI's own LoRA code add ``loras``, wherever their files lie, to what the block draws with; inside ``undisturbed``.
+    """Let the WebUI's own LoRA code add ``loras``, wherever their files lie, to what is in use while the block draws.
 
     Raises:
         FileFormatError: for another family, or a LoRA that fits no layer of the checkpoint.
     """
-    original = model.forge_objects_original
-    unet, clip = original.unet, original.clip
+    used = model.forge_objects_after_applying_lora
+    unet, clip = used.unet, used.clip
     for lora in loras:
         check_family(read_lora(lora.file), family)
         before = (unet, clip)
         unet, clip = engine.with_lora(unet, clip, str(lora.file), (lora.unet, lora.text))
         if (unet, clip) == before and (lora.unet or lora.text):
             raise FileFormatError(f"The LoRA {lora.file.stem} fits no layer of this checkpoint. Use it with the one it was trained on.")
-    drawn_with = original.shallow_copy()
+    drawn_with = used.shallow_copy()
     drawn_with.unet, drawn_with.clip = unet, clip
     model.forge_objects_after_applying_lora = drawn_with
     try:
         yield
     finally:
-        model.forge_objects_after_applying_lora = original.shallow_copy()
+        model.forge_objects_after_applying_lora = used

@@ -12,6 +12,7 @@ from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.standalone.loading import Parts
 from facechain_ext.hosts.standalone.sampling import OnStep, guided
 from facechain_ext.lora.files import LoraFile, check_family, read_lora
+from facechain_ext.lora.fit import lacking, misfit
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import block_weights, text_targets, unet_targets
@@ -69,17 +70,13 @@ def _loaded(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Loa
     loras = [(read_lora(w.file), w) for w in request.loras]
     for lora, _ in loras:
         check_family(lora, info.family)
-    known = {*unet_targets(_paths(parts.unet), info.family, every=True).values(), *text_targets(_paths(parts.text_encoder)).values()}
+    known = set(unet_targets(_paths(parts.unet), info.family, every=True).values())
     for lora, _ in loras:
-        lacking = [name for name in lora.modules if name not in known]
-        if len(lacking) == len(lora.modules):
-            raise FileFormatError(
-                f"The LoRA {lora.name} fits no layer of {info.name}. Use it with the kind of checkpoint it was trained on."
-            )
-        if lacking or lora.unread:
-            log.warning(
-                "The LoRA %s: %d of its layers are not in %s, %d keys are unknown.", lora.name, len(lacking), info.name, len(lora.unread)
-            )
+        said = misfit(lora, known)
+        if said is not None and len(lacking(lora, known)) == len(lora.modules):
+            raise FileFormatError(said)
+        if said is not None:
+            log.warning("%s", said)
     return loras
 
 

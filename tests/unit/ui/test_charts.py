@@ -25,7 +25,7 @@ def test_without_losses_there_is_no_chart():
 def test_the_axes_have_numbers_and_the_curve_its_place():
     root = ElementTree.fromstring(loss_chart(curve([0.2, 0.15, 0.1]), total=100))
     texts = [t.text for t in root.iter("text")]
-    assert {"0", "0.1", "0.2", "20", "100", "steps", "loss"} <= set(texts)
+    assert {"0", "0.1", "0.2", "20", "100", "steps", "loss, smoothed", "each step", "learning rate, up to 0.0001"} <= set(texts)
     assert "likeness of previews" not in texts
     last = root.findall("polyline")[-1].attrib["points"].split()[-1]
     assert float(last.split(",")[0]) < 100, "three of a hundred steps stay at the left"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from facechain_ext.ui.page import build_page
 from facechain_ext.workspace import Workspace
 
 FILE = Path(__file__).parents[3] / "localizations" / "zh_CN.json"
+PAGES = Path(__file__).parents[3] / "facechain_ext" / "ui"
 NAMES = {"FaceChain", "photo of person"}
 DEPENDS = re.compile(r"^\d+ steps, rank \d+")
 """The line below the presets holds the preset's own numbers."""
@@ -53,6 +55,29 @@ def test_every_fixed_text_is_translated(tmp_path):
     table = json.loads(FILE.read_text(encoding="utf-8"))
     missing = sorted(t for t in shown(tmp_path) - set(table) if not DEPENDS.match(t))
     assert missing == []
+
+
+SAYING = {"problem_box", "note_box", "empty_state", "heading", "UserInputError", "FaceChainError", "ended_panel", "_panel", "_key"}
+"""What puts its literal texts on the page while it runs."""
+
+
+def said(file: Path) -> set[str]:
+    """Fixed texts that ``file`` shows once something has happened, without markup."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        shown: list[ast.expr] = []
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in SAYING:
+            shown = node.args
+        elif isinstance(node, ast.IfExp):
+            shown = [node.body, node.orelse]
+        found |= {re.sub("<[^>]+>", "", e.value).strip() for e in shown if isinstance(e, ast.Constant) and isinstance(e.value, str)}
+    return {text for text in found if re.match("[A-Z][a-z]", text)}
+
+
+def test_what_is_said_later_is_translated():
+    table = json.loads(FILE.read_text(encoding="utf-8"))
+    missing = {text: file.name for file in sorted(PAGES.glob("*.py")) for text in said(file) if text not in table}
+    assert missing == {}
 
 
 def test_nothing_translated_is_empty():
