@@ -32,8 +32,8 @@ class Scale:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving average over about a twentieth of the curve, without the bias of its start."""
-    keep = 1 - 1 / max(2.0, len(values) / 20)
+    """Exponential moving average over about a twentieth of the curve, eight points at least, without the bias of its start."""
+    keep = 1 - 1 / max(8.0, len(values) / 20)
     total, weight, out = 0.0, 0.0, []
     for value in values:
         total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
