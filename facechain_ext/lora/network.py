@@ -10,6 +10,7 @@ import torch
 
 from facechain_ext.errors import HostError
 from facechain_ext.lora.adapters import ADAPTER, AdapterState, initialise, peft_config, prepare, tensors_of
+from facechain_ext.lora.fused import fuse
 from facechain_ext.lora.sizes import Kind, scale_of
 
 
@@ -156,3 +157,5 @@ def _make_ready(
             parameter.data = parameter.data.to(device=there, dtype=torch.float32)
             parameter.requires_grad_(True)
         initialise(layer, draw)
+        if kind in (Kind.LORA, Kind.RSLORA):
+            fuse(layer)

@@ -9,6 +9,7 @@ from facechain_ext.config import TrainConfig
 from facechain_ext.lora.network import InjectedLora, inject
 from facechain_ext.lora.sizes import Kind, scale_of
 from facechain_ext.ports import TrainSession
+from facechain_ext.training.frozen import frozen_convolutions
 
 
 @contextlib.contextmanager
@@ -30,6 +31,7 @@ def adapted(session: TrainSession, config: TrainConfig) -> Iterator[InjectedLora
             device=session.device,
         )
         adapter = stack.enter_context(unet)
+        stack.enter_context(frozen_convolutions(session.unet))
         rank = config.text_rank or config.rank
         for encoder in session.text_encoders() if config.text_encoder_rate else ():
             adapter = adapter.with_text(
