@@ -212,6 +212,9 @@ class TrainConfig(Settings):
     memory: str = field(default=AS_SET, metadata=choices(AS_SET, "auto", "6 GB", "8 GB", "12 GB", "24 GB"))
     """Fit batch, passes a step, gradient checkpointing and, last, resolution to the memory that is free (auto) or to a graphics card of so
     many GB; as set changes nothing."""
+    precision: str = field(default="auto", metadata=choices("auto", "fp32", "bf16", "fp16"))
+    """Of the frozen checkpoint while it is trained on; what learns is float32 always. auto is the host's: half on a GPU, fp32 on a CPU.
+    Inside a WebUI it is the WebUI's."""
     gradient_checkpointing: bool = False
     """Less memory, about a third more time."""
     save_every: int = field(default=100, metadata=limits(1, 20000))

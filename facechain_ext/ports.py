@@ -310,9 +310,16 @@ class TrainHost(Protocol):
         ...
 
     def open_session(
-        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+        self,
+        *,
+        gradient_checkpointing: bool = False,
+        precision: str = "auto",
+        on_progress: ProgressSink = silent,
+        cancel: CancelToken | None = None,
     ) -> AbstractContextManager[TrainSession]:
         """Open the loaded checkpoint; on exit modules, weights, flags and RNG are what they were.
+
+        ``precision`` is that of ``TrainConfig``.
 
         A host that is busy is waited for: ``on_progress`` is told so, and ``cancel`` ends the wait.
 

@@ -8,10 +8,10 @@ import time
 import psutil
 import torch
 
+from facechain_ext.training.plan import MIXED
+
 PROBE_SIDE = {"cpu": 768, "cuda": 4096, "mps": 2048}
 PROBE_RUNS = 3
-MIXED = 2.2
-"""Bytes of an activation in half precision, since norms keep theirs in float32; not measured on a GPU yet."""
 
 
 def activation_bytes(dtype: torch.dtype) -> float:

@@ -53,9 +53,9 @@ def train_person(
     config, start = plan.config, None
     if request.continue_from is not None and not request.resume:
         start = read_start(lora_file(folder, request.continue_from))
-    saving = config.gradient_checkpointing
+    saving, precision = config.gradient_checkpointing, config.precision
     alone = held(folder.training / LOCK_FILE, f"Another training of '{folder.name}' is under way. Wait until it has ended, or stop it.")
-    with alone, host.open_session(gradient_checkpointing=saving, on_progress=on_progress, cancel=cancel) as session:
+    with alone, host.open_session(gradient_checkpointing=saving, precision=precision, on_progress=on_progress, cancel=cancel) as session:
         if not request.resume:
             # The earlier unfinished state stays until this training saves its own: it may be cancelled or fail before.
             with storage_errors("the training"):

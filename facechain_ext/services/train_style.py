@@ -67,7 +67,10 @@ def train_style(
     plan = fitted(host.footprint(), config)
     config = plan.config
     notes += [plan.reason] if plan.reason else []
-    with host.open_session(gradient_checkpointing=config.gradient_checkpointing, on_progress=on_progress, cancel=cancel) as session:
+    opened = host.open_session(
+        gradient_checkpointing=config.gradient_checkpointing, precision=config.precision, on_progress=on_progress, cancel=cancel
+    )
+    with opened as session:
         outcome = train(session, dataset, config, folder, Watch(on_progress, cancel, lambda _: None))
         checkpoint = session.checkpoint
     if outcome.steps == 0:

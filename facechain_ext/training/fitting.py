@@ -7,7 +7,7 @@ from math import prod
 
 from facechain_ext.config import AS_SET, TrainConfig
 from facechain_ext.ports import Footprint
-from facechain_ext.training.plan import SMALLEST, Blocks, memory_bytes
+from facechain_ext.training.plan import SMALLEST, Blocks, bytes_each, memory_bytes
 
 RESERVED = 600 * 2**20
 """Bytes of a graphics card that driver, CUDA context and desktop take."""
@@ -33,7 +33,7 @@ def fitted(footprint: Footprint, config: TrainConfig) -> Fitted:
     resolution comes last.
     """
     wanted = replace(config, memory=AS_SET)
-    budget = _budget(footprint, config.memory)
+    budget = _budget(footprint, config)
     if config.memory == AS_SET or budget is None:
         return Fitted(wanted, "", True)
     ways = _ways(footprint, wanted)
@@ -43,11 +43,12 @@ def fitted(footprint: Footprint, config: TrainConfig) -> Fitted:
     return Fitted(chosen, _said(config, chosen, (memory_bytes(footprint, chosen, blocks), budget), best is not None), best is not None)
 
 
-def _budget(footprint: Footprint, memory: str) -> int | None:
+def _budget(footprint: Footprint, config: TrainConfig) -> int | None:
     """Bytes the training may take beyond what is loaded already."""
+    memory = config.memory
     if not memory.endswith(" GB"):
         return footprint.free
-    each = 4 if footprint.bytes_each >= 4 else 2
+    each = 4 if bytes_each(footprint, config) >= 4 else 2
     weights = ALL_WEIGHTS * each * sum(prod(shape) for shape in footprint.shapes.values())
     return int(int(memory.split()[0]) * 2**30 - RESERVED - max(0.0, weights - footprint.unloaded))
 

@@ -21,6 +21,8 @@ RESBLOCK, TRANSFORMER, BLOCK, FEED_FORWARD = 3.0, 3.0, 28.3, 5.0
 """Elements saved for the backward pass: per channel in and out of a residual block, per channel and token of a spatial transformer
 and of each transformer block in it; of the latter those that only an adapter on the feed-forward layers needs."""
 UPSAMPLE, DOWNSAMPLE = 4.0, 1.0
+MIXED = 2.2
+"""Bytes of an activation in half precision, since norms keep theirs in float32; not measured on a GPU yet."""
 SAFETY = 1.15
 """Allocators round up and fragment; mixed precision keeps some activations in float32."""
 GPU_WORKSPACE = 300 * 2**20
@@ -83,6 +85,11 @@ def memory_bytes(footprint: Footprint, config: TrainConfig, blocks: Blocks) -> i
     return peak_bytes(footprint, config, side, blocks) + GPU_WORKSPACE + footprint.unloaded
 
 
+def bytes_each(footprint: Footprint, config: TrainConfig) -> float:
+    """Bytes of one activation in the precision that ``config`` asks for."""
+    return {"fp32": 4.0, "bf16": MIXED, "fp16": MIXED}.get(config.precision, footprint.bytes_each)
+
+
 def leaner(config: TrainConfig) -> list[TrainConfig]:
     """Ways to need less memory, the mildest first."""
     saving = replace(config, gradient_checkpointing=True)
@@ -98,12 +105,12 @@ def peak_bytes(footprint: Footprint, config: TrainConfig, side: int, known: Bloc
     if config.gradient_checkpointing:
         inside = max((_elements(b, side, config, footprint, whole=True) for b in blocks), default=0.0)
         saved = sum(_elements(b, side, config, footprint, whole=False) for b in blocks) + inside
-    return ceil(SAFETY * (saved * config.batch * footprint.bytes_each + LORA_BYTES * parameters(layers(footprint.shapes), config)))
+    return ceil(SAFETY * (saved * config.batch * bytes_each(footprint, config) + LORA_BYTES * parameters(layers(footprint.shapes), config)))
 
 
 def _resident_bytes(footprint: Footprint, config: TrainConfig, side: int, blocks: Blocks) -> int:
     """As ``peak_bytes``, but what the process holds on a CPU: the heap's holes counted too."""
-    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.learning(config)) * config.batch * footprint.bytes_each
+    saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.learning(config)) * config.batch * bytes_each(footprint, config)
     heap = saved * (HEAP_CHECKPOINTED if config.gradient_checkpointing else HEAP)
     return ceil(CPU_WORKSPACE + heap + LORA_BYTES * parameters(layers(footprint.shapes), config))
 

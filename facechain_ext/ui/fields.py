@@ -68,6 +68,7 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "previews": ("Portraits per preview", "Each is measured for likeness."),
         "save_every": ("Save every", "Steps between saved states, from which training can resume."),
         "memory": ("Fit to memory", "Auto: what is free. Batch and passes first, then checkpointing, then resolution."),
+        "precision": ("Precision", "Of the frozen checkpoint while training; auto is what it is loaded in. The LoRA learns in fp32 always."),
         "gradient_checkpointing": ("Save memory", "Gradient checkpointing: less memory, about a third more time."),
         "flip": ("Mirror at random", "Faces are not symmetric: leave it off unless photos are few."),
     },

@@ -41,13 +41,13 @@ ADVANCED = (
     ("preview_every", "previews"),
     ("keep", "patience"),
     ("memory", "gradient_checkpointing"),
-    ("flip",),
+    ("flip", "precision"),
 )
 
 
 CUTTING = (("resolution", "max_photos"), ("crop_scale",), ("vary_framing", "buckets"), ("background", "captions"), ("retouch", "keep_photos"))
 COSTLY = {
-    *("steps", "batch", "accumulation", "processes", "keep", "rank", "kind", "targets", "resolution", "gradient_checkpointing"),
+    *("steps", "batch", "accumulation", "processes", "keep", "rank", "kind", "targets", "resolution", "gradient_checkpointing", "precision"),
     *("preview_every", "previews", "prior_weight", "class_images", "memory"),
 }
 """Settings that decide time and memory."""

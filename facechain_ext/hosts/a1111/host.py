@@ -22,6 +22,7 @@ from facechain_ext.hosts.a1111.model import (
 from facechain_ext.hosts.a1111.sampling import blended, sample
 from facechain_ext.hosts.a1111.session import WebuiSession
 from facechain_ext.hosts.a1111.state import nested, queued, undisturbed
+from facechain_ext.hosts.precision import AUTO, check_precision
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
@@ -44,7 +45,12 @@ class WebuiHost:
 
     @contextlib.contextmanager
     def open_session(
-        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+        self,
+        *,
+        gradient_checkpointing: bool = False,
+        precision: str = AUTO,
+        on_progress: ProgressSink = silent,
+        cancel: CancelToken | None = None,
     ) -> Iterator[WebuiSession]:
         """See ``TrainHost``; waits in the WebUI's queue."""
         check_trainable(loaded())
@@ -55,6 +61,7 @@ class WebuiHost:
             with undisturbed(model), contextlib.ExitStack() as stack:
                 unet_of(model).eval()
                 session = WebuiSession(model, stack)
+                check_precision(precision, session.dtype)
                 if gradient_checkpointing:
                     session.checkpoint_blocks()
                 yield session

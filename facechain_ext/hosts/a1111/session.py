@@ -12,10 +12,11 @@ from modules import devices, prompt_parser, shared
 
 from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
-from facechain_ext.hosts.a1111.model import checkpoint_of, targets_of, text_encoders_of, unet_of
+from facechain_ext.hosts.a1111.model import checkpoint_of, family_of, targets_of, text_encoders_of, unet_of
 from facechain_ext.hosts.a1111.sampling import sample
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.checkpointing import checkpointed
+from facechain_ext.hosts.placement import Resting
 from facechain_ext.ports import Conditioning, Family, SamplingRequest, TextEncoder, TrainSession
 from facechain_ext.progress import CancelToken, Progress
 
@@ -23,8 +24,20 @@ from facechain_ext.progress import CancelToken, Progress
 class WebuiSession:
     """Implements ``TrainSession``; valid inside ``state.queued``, ``state.undisturbed`` and ``stack``, which takes out what it puts in."""
 
+    _coder: Sequence[Resting] = ()
+    """The autoencoder, where it leaves the GPU while the UNet learns."""
+    _texts: Sequence[Resting] = ()
+    """The text encoders likewise."""
+    _text_learns = False
+
     def __init__(self, model: Any, stack: contextlib.ExitStack) -> None:
         self._model, self._stack, self._forgetful = model, stack, False
+        # The WebUI's own setting for training; with --medvram it moves modules itself.
+        if getattr(shared.opts, "unload_models_when_training", False) and not getattr(model, "lowvram", False):
+            self._coder = [Resting(model.first_stage_model, devices.device)]
+            words = model.conditioner if family_of(model) is Family.SDXL else model.cond_stage_model
+            self._texts = [Resting(words, devices.device)]
+            stack.callback(self._bring_back)
         self.checkpoint = checkpoint_of(model)
         self.device, self.dtype = devices.device, devices.dtype_unet
         self.alphas_cumprod = model.alphas_cumprod.detach().to(devices.device, torch.float32)
@@ -49,6 +62,7 @@ class WebuiSession:
 
     def _moments(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the autoencoder computes; SDXL's code gives out a sample only (sgm's AutoencoderKLInferenceWrapper)."""
+        self._bring_back()
         coder, seen = self._model.first_stage_model, []
         listening = coder.quant_conv.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         try:
@@ -62,6 +76,9 @@ class WebuiSession:
 
     def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
         """See ``TrainSession``; with the WebUI's clip skip and emphasis."""
+        self._text_learns |= gradient
+        for text in self._texts:
+            text.back()
         with torch.set_grad_enabled(gradient), devices.autocast(), self._learning(gradient):
             if self.checkpoint.family is Family.SDXL:
                 return Conditioning(*sized(self._model.get_learned_conditioning, prompts, sizes))
@@ -82,6 +99,8 @@ class WebuiSession:
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """See ``TrainSession``."""
+        for resting in (*self._coder, *(() if self._text_learns else self._texts)):
+            resting.leave()
         if conditioning.pooled is not None:
             wanted: dict[str, Any] = {"crossattn": conditioning.context, "vector": conditioning.pooled}
         else:
@@ -113,6 +132,7 @@ class WebuiSession:
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""
+        self._bring_back()
         state = shared.state
         step, steps = state.sampling_step, state.sampling_steps
         modes = [(m, m.training) for m in self.unet.modules()]
@@ -126,6 +146,10 @@ class WebuiSession:
                 module.training = training
             state.job_count, state.job_no, state.sampling_step, state.sampling_steps = 1, 0, step, steps
         yield from images
+
+    def _bring_back(self) -> None:
+        for resting in (*self._coder, *self._texts):
+            resting.back()
 
     def _sample(self, request: SamplingRequest, cancel: CancelToken) -> list[Image]:
         return sample(self._model, request, cancel)

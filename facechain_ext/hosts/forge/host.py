@@ -22,6 +22,7 @@ from facechain_ext.hosts.forge.model import check_kind, check_resident, check_tr
 from facechain_ext.hosts.forge.session import ForgeSession
 from facechain_ext.hosts.forge.state import blended, pinned, undisturbed
 from facechain_ext.hosts.forge.weights import BorrowedWeights
+from facechain_ext.hosts.precision import AUTO, check_precision
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
 from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
@@ -50,7 +51,12 @@ class ForgeHost:
 
     @contextlib.contextmanager
     def open_session(
-        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+        self,
+        *,
+        gradient_checkpointing: bool = False,
+        precision: str = AUTO,
+        on_progress: ProgressSink = silent,
+        cancel: CancelToken | None = None,
     ) -> Iterator[ForgeSession]:
         """See ``TrainHost``; waits in the WebUI's queue."""
         engine = self._engine
@@ -67,6 +73,7 @@ class ForgeHost:
                 lent = weights.lent(list(targets_of(unet, family_of(model), "conv")))
                 with trainable_blocks(unet), lent, contextlib.ExitStack() as stack:
                     session = ForgeSession(engine, model, weights, stack)
+                    check_precision(precision, session.dtype)
                     if gradient_checkpointing:
                         session.checkpoint_blocks()
                     yield session

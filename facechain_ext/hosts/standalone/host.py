@@ -12,11 +12,13 @@ import torch
 
 from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.placement import Resting
+from facechain_ext.hosts.precision import AUTO, DTYPES
 from facechain_ext.hosts.standalone.blending import blended
 from facechain_ext.hosts.standalone.footprint import footprint
 from facechain_ext.hosts.standalone.heap import keep_heap
 from facechain_ext.hosts.standalone.inspection import checkpoint_info
-from facechain_ext.hosts.standalone.loading import Parts, load
+from facechain_ext.hosts.standalone.loading import Parts, load, pick_device
 from facechain_ext.hosts.standalone.prompts import encode
 from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar, stamp_of
@@ -31,6 +33,9 @@ class StandaloneSession:
 
     def __init__(self, parts: Parts, checkpoint: CheckpointInfo, elsewhere: Opener) -> None:
         self._parts, self._elsewhere = parts, elsewhere
+        self._vae = Resting(parts.vae, parts.device)
+        self._texts = [Resting(encoder, parts.device) for encoder in (parts.text_encoder,)]
+        self._text_learns = False
         self.checkpoint = checkpoint
         self.device, self.dtype = parts.device, parts.dtype
         config = parts.scheduler_config
@@ -52,6 +57,7 @@ class StandaloneSession:
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
+        self._vae.back()
         vae = self._parts.vae
         with torch.no_grad():
             latents = vae.encode(images.to(self.device, torch.float32)).latent_dist
@@ -60,10 +66,17 @@ class StandaloneSession:
 
     def encode_prompts(self, prompts: Sequence[str], sizes: Sequence[tuple[int, int]], *, gradient: bool = False) -> Conditioning:
         """See ``TrainSession``."""
+        self._text_learns |= gradient
+        for text in self._texts:
+            text.back()
         return Conditioning(encode(self._parts, prompts, gradient=gradient))
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """See ``TrainSession``."""
+        """See ``TrainSession``; what encodes leaves the device until it is needed again."""
+        self._vae.leave()
+        if not self._text_learns:
+            for text in self._texts:
+                text.leave()
         return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
 
     def checkpoint_blocks(self) -> bool:
@@ -84,6 +97,7 @@ class StandaloneSession:
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""
+        self.bring_back()
         flags = [(m, m.training) for m in self._parts.unet.modules()]
         self._parts.unet.eval()
         try:
@@ -91,6 +105,11 @@ class StandaloneSession:
         finally:
             for module, training in flags:
                 module.training = training
+
+    def bring_back(self) -> None:
+        """Everything is on the device again."""
+        for resting in (self._vae, *self._texts):
+            resting.back()
 
     def report(self, event: Progress, cancel: CancelToken) -> None:
         """See ``TrainSession``; nobody else shows progress here."""
@@ -112,14 +131,17 @@ class StandaloneHost:
         """The checkpoint's family, hash and native size."""
         return self._info
 
-    def parts(self) -> Parts:
-        """The loaded checkpoint."""
+    def parts(self, precision: str = AUTO) -> Parts:
+        """The loaded checkpoint, its UNet and text encoders in ``precision``."""
         with self._lock:
+            dtype = pick_device()[1] if precision == AUTO else DTYPES[precision]
+            if self._parts is not None and self._parts.dtype is not dtype:
+                self._parts = None
             if self._parts is None:
                 if stamp_of(self._file) != self._stamp:
                     raise HostError(f"The checkpoint {self._file.name} was replaced since it was chosen. Start again with the new one.")
                 keep_heap()
-                self._parts = load(self._file, self._sidecar)
+                self._parts = load(self._file, self._sidecar, dtype)
             return self._parts
 
     def footprint(self) -> Footprint:
@@ -128,18 +150,27 @@ class StandaloneHost:
 
     @contextlib.contextmanager
     def open_session(
-        self, *, gradient_checkpointing: bool = False, on_progress: ProgressSink = silent, cancel: CancelToken | None = None
+        self,
+        *,
+        gradient_checkpointing: bool = False,
+        precision: str = AUTO,
+        on_progress: ProgressSink = silent,
+        cancel: CancelToken | None = None,
     ) -> Iterator[StandaloneSession]:
-        """See ``TrainHost``; nobody else uses the checkpoint, so nothing is waited for."""
+        """See ``TrainHost``; nobody else uses the checkpoint, so nothing is waited for.
+
+        In another precision than usual it is loaded anew, and once more for what comes after: there and back is not the same.
+        """
         with self._lock:
-            parts = self.parts()
+            parts = self.parts(precision)
             rng = torch.get_rng_state()
-            session = StandaloneSession(parts, self._info, partial(opened_in_worker, self._file, self._stamp))
+            session = StandaloneSession(parts, self._info, partial(opened_in_worker, self._file, self._stamp, precision))
             try:
                 if gradient_checkpointing:
                     session.checkpoint_blocks()
                 yield session
             finally:
+                session.bring_back()
                 parts.unet.disable_gradient_checkpointing()
                 parts.unet.eval()
                 torch.set_rng_state(rng)

@@ -46,8 +46,8 @@ def pick_device() -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-def load(file: Path, sidecar: Sidecar) -> Parts:
-    """Load ``file`` on the best device.
+def load(file: Path, sidecar: Sidecar, precision: torch.dtype | None = None) -> Parts:
+    """Load ``file`` on the best device, in ``precision`` or the best one there.
 
     Raises:
         FileFormatError: when it is not a checkpoint we can use.
@@ -59,6 +59,7 @@ def load(file: Path, sidecar: Sidecar) -> Parts:
 
     diffusers_logging.disable_progress_bar()
     device, dtype = pick_device()
+    dtype = precision or dtype
     with (
         storage_errors("the checkpoint's settings in the folder for temporary files"),
         tempfile.TemporaryDirectory(prefix="facechain-config-") as folder,

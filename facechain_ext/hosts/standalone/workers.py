@@ -34,7 +34,7 @@ def check_processes(device: torch.device, processes: int) -> None:
 
 
 @contextlib.contextmanager
-def opened_in_worker(file: Path, stamp: Stamp, number: int) -> Iterator[TrainSession]:
+def opened_in_worker(file: Path, stamp: Stamp, precision: str, number: int) -> Iterator[TrainSession]:
     """``file`` opened for training in this process, which is worker ``number`` of a training, from 1.
 
     Raises:
@@ -47,5 +47,5 @@ def opened_in_worker(file: Path, stamp: Stamp, number: int) -> Iterator[TrainSes
     if torch.cuda.is_available():
         # "cuda" means this one from here on. The leader is on the first.
         torch.cuda.set_device(number)
-    with StandaloneHost(file).open_session() as session:
+    with StandaloneHost(file).open_session(precision=precision) as session:
         yield session
