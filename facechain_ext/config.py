@@ -217,6 +217,9 @@ class TrainConfig(Settings):
     Inside a WebUI it is the WebUI's."""
     gradient_checkpointing: bool = False
     """Less memory, about a third more time."""
+    offload: bool = False
+    """Keep the checkpoint's weights in main memory and bring each to the graphics card when it is needed: for cards that cannot hold them,
+    and slower. What is learned is the same. In the standalone program only."""
     save_every: int = field(default=100, metadata=limits(1, 20000))
     """Steps between saved states (what resume goes on from)."""
     preview_every: int = field(default=100, metadata=limits(0, 20000))

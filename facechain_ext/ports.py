@@ -199,6 +199,10 @@ class Footprint:
     """Attention heads of each block; None: one for every 64 channels."""
     fused_attention: bool = True
     """False when attention keeps its whole matrices for the backward pass."""
+    resting: int = 0
+    """Bytes of weights that leave the device while the UNet learns."""
+    offloads: bool = False
+    """True where the UNet's weights can wait in main memory."""
     unloaded: int = 0
     """Bytes of weights that are still to be loaded."""
     peak: float | None = None
@@ -279,6 +283,13 @@ class TrainSession(Protocol):
 
     def checkpoint_blocks(self) -> bool:
         """From now on forget activations inside blocks and compute them again; False when that is so already."""
+        ...
+
+    def offload_blocks(self) -> bool:
+        """From now on keep the UNet's weights in main memory and bring each to the device when it is needed; call it with adapters in place.
+
+        False when that is so already, or would free nothing here.
+        """
         ...
 
     def elsewhere(self, processes: int) -> Callable[[int], AbstractContextManager[TrainSession]]:

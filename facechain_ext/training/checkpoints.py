@@ -24,7 +24,7 @@ from facechain_ext.workspace import write_bytes
 
 SCHEMA = 2
 """1 knew plain LoRAs only, by the host's module paths."""
-FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "memory", "keep", "patience"}
+FREE_TO_CHANGE = {"save_every", "preview_every", "previews", "gradient_checkpointing", "offload", "memory", "keep", "patience"}
 """Settings a resumed run may have differently: they do not touch what is learned."""
 
 

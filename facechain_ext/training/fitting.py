@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 
 from facechain_ext.config import AS_SET, TrainConfig
 from facechain_ext.ports import Footprint
-from facechain_ext.training.plan import SMALLEST, Blocks, bytes_each, memory_bytes
+from facechain_ext.training.plan import SMALLEST, Blocks, memory_bytes, weight_bytes
 
 RESERVED = 600 * 2**20
 """Bytes of a graphics card that driver, CUDA context and desktop take."""
@@ -48,8 +47,7 @@ def _budget(footprint: Footprint, config: TrainConfig) -> int | None:
     memory = config.memory
     if not memory.endswith(" GB"):
         return footprint.free
-    each = 4 if bytes_each(footprint, config) >= 4 else 2
-    weights = ALL_WEIGHTS * each * sum(prod(shape) for shape in footprint.shapes.values())
+    weights = ALL_WEIGHTS * weight_bytes(footprint, config)
     return int(int(memory.split()[0]) * 2**30 - RESERVED - max(0.0, weights - footprint.unloaded))
 
 
@@ -59,10 +57,11 @@ def _ways(footprint: Footprint, config: TrainConfig) -> list[TrainConfig]:
     batches = [n for n in range(min(samples, MOST_AT_ONCE), 0, -1) if samples % n == 0 and samples // n <= MOST_AT_ONCE]
     own = config.resolution or footprint.resolution
     sides = [config.resolution, *(side for side in RESOLUTIONS if side < own)]
+    lean = [(False, False), (True, False), *([(True, True)] if footprint.offloads else [])]
     return [
-        replace(config, resolution=side, gradient_checkpointing=saving, batch=batch, accumulation=samples // batch)
+        replace(config, resolution=side, gradient_checkpointing=saving, offload=away, batch=batch, accumulation=samples // batch)
         for side in sides
-        for saving in (False, True)
+        for saving, away in lean
         for batch in batches
     ]
 
@@ -76,6 +75,8 @@ def _said(config: TrainConfig, chosen: TrainConfig, bytes_: tuple[int, int], fit
         changes.append(f"{chosen.batch} photo{'s' if chosen.batch > 1 else ''} at a time{passes}")
     if chosen.gradient_checkpointing != config.gradient_checkpointing:
         changes.append(f"gradient checkpointing {'on' if chosen.gradient_checkpointing else 'off'}")
+    if chosen.offload != config.offload:
+        changes.append(f"weights in {'main memory' if chosen.offload else 'the card'}")
     if chosen.resolution != config.resolution:
         changes.append(f"{chosen.resolution} px")
     if not fits:

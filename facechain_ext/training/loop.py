@@ -135,6 +135,8 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
             run.average = MovingAverage(adapter, run.config.ema)
             if hasattr(optimizer, "train"):
                 optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+            if run.config.offload:
+                _offload(run)
             if saved is not None:
                 _restore(run, adapter, optimizer, saved)
                 give_up(run, saved.lean)
@@ -157,6 +159,12 @@ def _learn(run: Run, adapter: InjectedLora, marks: dict[str, str], saved: TrainS
             "what was saved so far is kept and can be resumed."
         ) from error
     return None
+
+
+def _offload(run: Run) -> None:
+    run.offloading = run.session.offload_blocks()
+    if not run.offloading:
+        run.note("The checkpoint's weights stay where they are: keeping them in main memory helps on graphics cards and in the standalone program only.")
 
 
 def _saved_state(file: Path, marks: dict[str, str]) -> TrainState:

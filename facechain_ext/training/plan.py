@@ -32,6 +32,8 @@ CPU_WORKSPACE = 150 * 2**20
 HEAP, HEAP_CHECKPOINTED = 1.67, 0.92
 """Resident bytes for each byte that is kept for the backward pass without checkpointing; the latter with it. glibc's heap (2.36) does not
 put aligned blocks where others of that size have gone. Measured by benchmarks/memory.py at three resolutions, two batches and two ranks."""
+OFFLOAD_WINDOW = 256 * 2**20
+"""Bytes of weights on the graphics card at a time where the others wait in main memory: two of the largest there are, in float32."""
 PREVIEW_STEPS = 20
 CONTENDERS = 3
 """LoRAs compared at the end: the last step's, the best preview's and the mean of the best."""
@@ -82,12 +84,21 @@ def memory_bytes(footprint: Footprint, config: TrainConfig, blocks: Blocks) -> i
     side = (config.resolution or footprint.resolution) // 8
     if footprint.device == "cpu":
         return _resident_bytes(footprint, config, side, blocks) + footprint.unloaded
-    return peak_bytes(footprint, config, side, blocks) + GPU_WORKSPACE + footprint.unloaded
+    away = footprint.resting
+    if config.offload and footprint.offloads:
+        away += max(0, weight_bytes(footprint, config) - OFFLOAD_WINDOW)
+    # All of it is there at least while photos are encoded.
+    return max(footprint.unloaded, peak_bytes(footprint, config, side, blocks) + GPU_WORKSPACE + footprint.unloaded - away)
 
 
 def bytes_each(footprint: Footprint, config: TrainConfig) -> float:
     """Bytes of one activation in the precision that ``config`` asks for."""
     return {"fp32": 4.0, "bf16": MIXED, "fp16": MIXED}.get(config.precision, footprint.bytes_each)
+
+
+def weight_bytes(footprint: Footprint, config: TrainConfig) -> int:
+    """Of the UNet's weights in the precision that ``config`` asks for."""
+    return (4 if bytes_each(footprint, config) >= 4 else 2) * sum(prod(shape) for shape in footprint.shapes.values())
 
 
 def leaner(config: TrainConfig) -> list[TrainConfig]:

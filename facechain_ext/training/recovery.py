@@ -43,6 +43,9 @@ def lighten(run: Run) -> str | None:
     if run.portion > 1:
         run.portion = (run.portion + 1) // 2
         return f"{run.portion} photo{'s' if run.portion > 1 else ''} at a time from here, the same number in each step"
+    if run.session.offload_blocks():
+        run.offloading = True
+        return "the checkpoint's weights wait in main memory from here, and come to the graphics card one by one"
     lower = next((side for side in RESOLUTIONS if side < run.resolution), None)
     if lower is None:
         return None
@@ -52,7 +55,7 @@ def lighten(run: Run) -> str | None:
 
 def given_up(run: Run) -> dict[str, int]:
     """What ``lighten`` has done to ``run`` so far, as plain data."""
-    return {"saving": int(run.saving), "portion": run.portion, "resolution": run.resolution}
+    return {"saving": int(run.saving), "offloading": int(run.offloading), "portion": run.portion, "resolution": run.resolution}
 
 
 def give_up(run: Run, lean: Mapping[str, int]) -> None:
@@ -60,6 +63,8 @@ def give_up(run: Run, lean: Mapping[str, int]) -> None:
     if lean.get("saving"):
         run.session.checkpoint_blocks()
         run.saving = True
+    if lean.get("offloading"):
+        run.offloading = run.session.offload_blocks()
     run.portion = min(run.portion, lean.get("portion", run.portion))
     run.resolution = min(run.resolution, lean.get("resolution", run.resolution))
 

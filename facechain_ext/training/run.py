@@ -81,6 +81,8 @@ class Run:
     """Share of the learning rate still used."""
     saving: bool = False
     """True once memory ran out and gradient checkpointing was switched on."""
+    offloading: bool = False
+    """True once the checkpoint's weights wait in main memory."""
     portion: int = 0
     """Samples in each pass; fewer than ``config.batch`` once memory ran out."""
     notes: list[str] = field(default_factory=list)

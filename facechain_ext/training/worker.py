@@ -37,7 +37,6 @@ class Lesson:
     prior: TrainingCache | None = None
     step: int = 0
     portion: int = 1
-    saving: bool = False
 
 
 def work(number: int, opener: Opener, config: TrainConfig, line: Connection, meeting: Path, threads: int) -> None:
@@ -84,6 +83,8 @@ def _step(lesson: Lesson, parameters: list[torch.nn.Parameter], line: Connection
         raise ValueError("a step before anything to learn from")
     if lean["saving"]:
         lesson.session.checkpoint_blocks()
+    if lean["offloading"]:
+        lesson.session.offload_blocks()
     lesson.step, lesson.portion = number, lean["portion"]
     spread(parameters)
     try:

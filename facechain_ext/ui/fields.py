@@ -67,9 +67,10 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "preview_every": ("Preview every", "Steps between previews; 0 makes none but the last."),
         "previews": ("Portraits per preview", "Each is measured for likeness."),
         "save_every": ("Save every", "Steps between saved states, from which training can resume."),
-        "memory": ("Fit to memory", "Auto: what is free. Batch and passes first, then checkpointing, then resolution."),
+        "memory": ("Fit to memory", "Auto: what is free. Batch and passes first, then checkpointing, resolution last."),
         "precision": ("Precision", "Of the frozen checkpoint while training; auto is what it is loaded in. The LoRA learns in fp32 always."),
         "gradient_checkpointing": ("Save memory", "Gradient checkpointing: less memory, about a third more time."),
+        "offload": ("Weights in main memory", "For the smallest cards: the checkpoint's weights come to the card one by one, which is slower."),
         "flip": ("Mirror at random", "Faces are not symmetric: leave it off unless photos are few."),
     },
     PortraitConfig: {

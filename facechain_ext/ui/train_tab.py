@@ -132,7 +132,7 @@ class TrainTab:
                 elem_id="facechain_grow",
             )
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
-                several = [("processes",)] if self._studio.gpus > 1 else []
+                several = [("processes", "offload")] if self._studio.gpus > 1 else []
                 self._train_form = rows(config, "facechain_train", [*ADVANCED, *several])
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")

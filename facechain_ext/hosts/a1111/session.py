@@ -116,6 +116,10 @@ class WebuiSession:
         self._forgetful = True
         return True
 
+    def offload_blocks(self) -> bool:
+        """See ``TrainSession``: where its weights are is for the WebUI to say."""
+        return False
+
     def _checkpointed(self) -> contextlib.AbstractContextManager[None]:
         self.unet.train()
         return checkpointed(self.unet)

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
-from facechain_ext.hosts.standalone.inspection import UNET, read_header
+from facechain_ext.hosts.standalone.inspection import UNET, VAE, read_header
 from facechain_ext.hosts.standalone.loading import pick_device
 from facechain_ext.ports import Footprint
 
@@ -15,6 +15,8 @@ def footprint(file: Path, resolution: int | None, *, loaded: bool) -> Footprint:
     """Read the header of ``file``; weights count as still to be loaded unless ``loaded``."""
     shapes = read_header(file)
     device, dtype = pick_device()
+    beside = {UNET: 0, VAE: 4}
+    resting = sum(prod(shape) * beside.get(_part(name), dtype.itemsize) for name, shape in shapes.items())
     return Footprint(
         shapes={name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET) and name.endswith(".weight")},
         resolution=resolution or 512,
@@ -25,5 +27,12 @@ def footprint(file: Path, resolution: int | None, *, loaded: bool) -> Footprint:
         # inspect() lets only SD1 pass, whose blocks have eight heads each.
         heads=8,
         unloaded=0 if loaded else sum(prod(shape) for shape in shapes.values()) * dtype.itemsize,
+        # In a CPU's memory everything has its place already.
+        resting=resting if device.type == "cuda" else 0,
+        offloads=device.type == "cuda",
         peak=peak_speed(device, dtype),
     )
+
+
+def _part(name: str) -> str:
+    return next((part for part in (UNET, VAE) if name.startswith(part)), "")

@@ -12,6 +12,7 @@ import torch
 
 from facechain_ext.errors import HostError
 from facechain_ext.faces.types import Image
+from facechain_ext.hosts.offload import OffloadedWeights
 from facechain_ext.hosts.placement import Resting
 from facechain_ext.hosts.precision import AUTO, DTYPES
 from facechain_ext.hosts.standalone.blending import blended
@@ -27,6 +28,9 @@ from facechain_ext.lora.naming import text_targets, unet_targets
 from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
+OFFLOADING = {"cuda"}
+"""Devices with memory of their own."""
+
 
 class StandaloneSession:
     """Implements ``TrainSession`` on a diffusers checkpoint."""
@@ -36,6 +40,7 @@ class StandaloneSession:
         self._vae = Resting(parts.vae, parts.device)
         self._texts = [Resting(encoder, parts.device) for encoder in (parts.text_encoder,)]
         self._text_learns = False
+        self._offloaded: OffloadedWeights | None = None
         self.checkpoint = checkpoint
         self.device, self.dtype = parts.device, parts.dtype
         config = parts.scheduler_config
@@ -77,7 +82,8 @@ class StandaloneSession:
         if not self._text_learns:
             for text in self._texts:
                 text.leave()
-        return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
+        with self._offloaded.forward() if self._offloaded else contextlib.nullcontext():
+            return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
 
     def checkpoint_blocks(self) -> bool:
         """See ``TrainSession``."""
@@ -90,6 +96,13 @@ class StandaloneSession:
         unet.train()
         return True
 
+    def offload_blocks(self) -> bool:
+        """See ``TrainSession``; only where the device has memory of its own."""
+        if self._offloaded is not None or self.device.type not in OFFLOADING:
+            return False
+        self._offloaded = OffloadedWeights(self._parts.unet, self.device)
+        return True
+
     def elsewhere(self, processes: int) -> Opener:
         """See ``TrainSession``; a GPU each, on a CPU they share its cores."""
         check_processes(self.device, processes)
@@ -97,7 +110,7 @@ class StandaloneSession:
 
     def preview(self, request: SamplingRequest, cancel: CancelToken) -> Generator[Image, None, None]:
         """See ``TrainSession``."""
-        self.bring_back()
+        self._bring_back()
         flags = [(m, m.training) for m in self._parts.unet.modules()]
         self._parts.unet.eval()
         try:
@@ -106,8 +119,14 @@ class StandaloneSession:
             for module, training in flags:
                 module.training = training
 
-    def bring_back(self) -> None:
+    def close(self) -> None:
         """Everything is on the device again."""
+        self._bring_back()
+        if self._offloaded is not None:
+            self._offloaded.end()
+            self._offloaded = None
+
+    def _bring_back(self) -> None:
         for resting in (self._vae, *self._texts):
             resting.back()
 
@@ -170,7 +189,7 @@ class StandaloneHost:
                     session.checkpoint_blocks()
                 yield session
             finally:
-                session.bring_back()
+                session.close()
                 parts.unet.disable_gradient_checkpointing()
                 parts.unet.eval()
                 torch.set_rng_state(rng)

@@ -90,6 +90,10 @@ class SmallSession:
         """Nothing in it is worth forgetting."""
         return False
 
+    def offload_blocks(self):
+        """It is where it is."""
+        return False
+
     def preview(self, request, cancel):
         for seed in request.seeds:
             cancel.raise_if_cancelled()

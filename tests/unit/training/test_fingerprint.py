@@ -59,7 +59,7 @@ def test_changes_are_told_with_both_values(dataset):
 
 
 def test_what_does_not_touch_learning_may_change(dataset):
-    other = {"save_every": 7, "preview_every": 9, "previews": 1, "gradient_checkpointing": True, "memory": "auto", "keep": "last", "patience": 1}
+    other = {"save_every": 7, "preview_every": 9, "previews": 1, "gradient_checkpointing": True, "offload": True, "memory": "auto", "keep": "last", "patience": 1}
     assert set(other) == FREE_TO_CHANGE
     assert changed(dataset, config=replace(CONFIG, **other)) == []
 

@@ -118,3 +118,22 @@ def test_the_cpus_estimate_is_within_a_tenth_of_what_was_measured(sizes, side, b
     of = replace(sizes[Family.SD1], device="cpu", bytes_each=4)
     config = TrainConfig(resolution=side, batch=batch, rank=rank, gradient_checkpointing=saving)
     assert needed(of, config) / 2**30 == pytest.approx(peak, rel=0.1)
+
+
+def test_weights_go_to_main_memory_before_the_resolution_falls(sizes):
+    """What is free is too little for activations beside the weights, and the same samples are learned at the same resolution."""
+    of, config = replace(sizes[Family.SDXL], offloads=True, free=2 * 2**30), replace(CONFIG, resolution=1024, memory="auto")
+    without = fitted(replace(of, offloads=False), config)
+    assert (without.config.resolution or 0) < 1024
+    tight = fitted(of, config)
+    assert (tight.config.offload, tight.config.resolution, tight.config.batch * tight.config.accumulation) == (True, 1024, 4)
+    assert "weights in main memory" in tight.reason
+    # Encoders that leave the card make room too.
+    roomy = fitted(replace(of, resting=2 * 2**30), config)
+    assert (roomy.config.offload, roomy.config.resolution) == (False, 1024)
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("auto", 2.2), ("fp32", 4), ("bf16", 2.2), ("fp16", 2.2)])
+def test_activations_take_as_much_as_the_precision_asked_for(sizes, precision, bytes_each):
+    of = sizes[Family.SD1]
+    assert needed(of, replace(CONFIG, precision=precision)) == needed(replace(of, bytes_each=bytes_each), CONFIG)
