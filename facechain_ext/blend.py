@@ -203,15 +203,22 @@ def plain_sum(face: float, style: float | None) -> BlendPlan:
     return BlendPlan((Part(FACE, face), *([Part(STYLE, style)] if style is not None else [])))
 
 
-def default_plan(face: float, style: float | None, balance: float = 0.5, blocks: Sequence[float] = ()) -> BlendPlan:
+def default_plan(
+    face: float,
+    style: float,
+    balance: float = 0.5,
+    blocks: Sequence[float] = (),
+    *,
+    face_guided: float = 1.0,
+    style_guided: float = 1.0,
+) -> BlendPlan:
     """How face and style LoRA act together when nothing was measured for the two; ``balance`` 0 more style .. 1 more of the person.
 
     Half way, weights are what they were set to. To either side the style's falls to nothing or grows to twice as much; the face's stays,
-    because more of it than it was trained for costs likeness (benchmarks/blend). ``blocks`` are the style's.
+    because more of it than it was trained for costs likeness (benchmarks/blend): what makes it win is guidance. ``blocks`` are the style's.
     """
-    if style is None:
-        return plain_sum(face, None)
-    return BlendPlan((Part(FACE, face), Part(STYLE, round(style * 2 * (1 - balance), 4), blocks=tuple(blocks))))
+    weight = min(MOST, round(style * 2 * (1 - balance), 4))
+    return BlendPlan((Part(FACE, face, guided=face_guided), Part(STYLE, weight, blocks=tuple(blocks), guided=style_guided)))
 
 
 def parse_blocks(text: str) -> tuple[float, ...]:

@@ -299,6 +299,10 @@ class PortraitConfig(Settings):
     anything else is a plan, such as: face 0.9 + style 0.6 steps 0>1@0.3-0.6 cosine (see docs/blending.md)."""
     style_blocks: str = ""
     """Weights of the style's LoRA in each of the UNet's blocks, 25 or 19 of them; empty takes what the style brings, else 1 everywhere."""
+    face_guidance: float = field(default=2.0, metadata=limits(1, 4))
+    """How many times guidance makes the face LoRA act where a style's LoRA acts beside it, at most cfg times; 1 adds it as it is."""
+    style_guidance: float | None = field(default=None, metadata=limits(1, 4))
+    """The same for the style's LoRA; None takes what the style brings, else 1."""
     batch: int = field(default=2, metadata=limits(1, 32))
     """Portraits sampled together."""
     min_likeness: float = field(default=0.0, metadata=limits(-1, 1))

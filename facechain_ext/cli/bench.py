@@ -84,6 +84,49 @@ def likeness(
     output.result(report.to_dict())
 
 
+@app.command("blend")
+def blend(
+    base: Annotated[str | None, typer.Option(help="Checkpoint: a name from 'models list', or a .safetensors file.")] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with one folder of photos a person; ORL people no blend was chosen on when not given.", show_default=False
+        ),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this person; may be repeated.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps of each person's training.")] = None,
+    images: Annotated[int, typer.Option(min=1, max=64, help="Portraits per person, style and blend.")] = 4,
+    style: Annotated[list[str] | None, typer.Option(help="A style with a LoRA; all that fit when not given.", show_default=False)] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the people's LoRAs in the workspace, for another run.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for report, table, plot and pictures; a run that was interrupted goes on there.")
+    ] = Path("blend"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Blend face and style in several ways; how much of the person is left at how much style?"""
+    from facechain_ext.cli.bench_blend import table_of, write_blend_report
+    from facechain_ext.services.blend_bench import BlendBenchRequest, run_blend_bench
+    from facechain_ext.services.likeness_sources import CHOSEN_ON, HELD_OUT, folder_people, orl_people
+
+    output = Output(as_json=as_json)
+    studio = make_studio(output)
+    choice = studio.checkpoint(base)
+    training = TrainConfig.from_dict(choice.train.to_dict() | ({} if steps is None else {"steps": steps}))
+    wanted = style or [s.id for s in studio.styles() if s.acts_on(choice.name)]
+    known = folder_people(people) if people else orl_people(HELD_OUT)
+    unseen = tuple(p for p in known if people or only or int(p.name.rpartition("-")[2]) not in CHOSEN_ON)
+    folder = out.expanduser().resolve()
+    request = BlendBenchRequest(
+        chosen_people(unseen, only or []), tuple(wanted), training, choice.portrait, folder, base, images, keep=keep
+    )
+    with interruptible(output, keeps=False) as token, output.live() as live:
+        report = run_blend_bench(studio, request, live, token)
+    write_blend_report(report, folder)
+    output.say(table_of(report))
+    output.say(f"Report, table, plot and pictures: {out}")
+    output.result(report.to_dict())
+
+
 def chosen_people(people: tuple[BenchPerson, ...], only: list[str]) -> tuple[BenchPerson, ...]:
     """Those named in ``only``, all when it is empty.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from facechain_ext.blend import FACE, STYLE, SUM, BlendPlan, Part, Schedule, default_plan, outer_blocks, parse_blocks, parse_plan, plain_sum
+from facechain_ext.blend import FACE, STYLE, SUM, BlendPlan, Part, default_plan, outer_blocks, parse_blocks, parse_plan, plain_sum
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.types import Image
@@ -31,7 +31,6 @@ from facechain_ext.workspace import PersonFolder, read_json, write_json
 
 SCHEMA = 1
 FIRST_SEED = 7000
-LATE = Schedule(0, 1, 0.2, 0.5, "cosine")
 FITTED_ON = 4
 """Pictures of each kind for the statistic of a style that brings none."""
 
@@ -126,19 +125,47 @@ def plan_for(config: PortraitConfig, style_weight: float | None, known: Balance 
         return parse_plan(config.blend)
     if known is not None:
         return parse_plan(known.best(config.balance).plan)
-    return default_plan(config.face_weight, style_weight, config.balance, parse_blocks(config.style_blocks))
+    return default_plan(
+        config.face_weight,
+        style_weight,
+        config.balance,
+        parse_blocks(config.style_blocks),
+        face_guided=config.face_guidance,
+        style_guided=config.style_guidance or 1.0,
+    )
 
 
-def candidates(face: float, style: float, blocks: int) -> list[BlendPlan]:
-    """Plans to try, those first that tell most: the style in the finest blocks, in all, and in the two finer levels, at several weights."""
-    finest, finer = outer_blocks(blocks, 1), outer_blocks(blocks, 2)
+def plan_of(style: Style, config: PortraitConfig, weight: float, known: Balance | None = None) -> BlendPlan:
+    """How a person's LoRA and that of ``style`` at ``weight`` act together: as ``config`` says, as was measured, else as the style's file says."""
+    config = replace(
+        config,
+        style_blocks=config.style_blocks or style.blocks,
+        style_guidance=style.guidance if config.style_guidance is None else config.style_guidance,
+    )
+    # As its text in the infotext says, so that it is the same when it is made again.
+    return parse_plan(str(plan_for(config, weight, known)))
+
+
+def candidates(style: Style, config: PortraitConfig, weight: float, blocks: int) -> list[BlendPlan]:
+    """Plans to try, those first that tell most: the default, then the style at several weights in the finest blocks and in all, led to by guidance or not."""
+    everywhere, finest, finer = (), outer_blocks(blocks, 1), outer_blocks(blocks, 2)
+    tried = (
+        (0.5, everywhere, 2.0),
+        (1.6, finest, 2.0),
+        (0.6, finest, 2.0),
+        (1.0, everywhere, 1.0),
+        (1.0, finest, 3.0),
+        (1.0, finest, 2.0),
+        (0.75, finer, 2.0),
+        (1.0, everywhere, 2.0),
+    )
     plans = [
-        default_plan(face, style * share, 0.5, where)
-        for share, where in ((1.25, finest), (0.5, ()), (1.0, ()), (1.75, finest), (1.0, finer))
+        default_plan(config.face_weight, weight * share, 0.5, where, face_guided=config.face_guidance, style_guided=guided)
+        for share, where, guided in tried
     ]
-    plans += [default_plan(face, style * share, 0.5, where) for share, where in ((0.75, finest), (1.4, ()), (1.4, finer))]
-    plans += [plain_sum(face * 0.8, style), BlendPlan((Part(FACE, face), Part(STYLE, style * 1.25, schedule=LATE)))]
-    return [parse_plan(str(p)) for p in plans]
+    first = plan_of(style, replace(config, blend="", balance=0.5), weight)
+    texts = dict.fromkeys(str(p) for p in [first, *plans, plain_sum(config.face_weight, weight)])
+    return [parse_plan(text) for text in texts]
 
 
 def measure_balance(
@@ -148,8 +175,9 @@ def measure_balance(
     seconds: float,
     on_progress: ProgressSink,
     cancel: CancelToken,
+    most: int | None = None,
 ) -> Balance:
-    """Try plans for about ``seconds`` (three at least), and remember what they gave.
+    """Try plans for about ``seconds`` (three at least, ``most`` at most), and remember what they gave.
 
     Raises:
         Cancelled: nothing is remembered.
@@ -157,7 +185,7 @@ def measure_balance(
     trial = _Trial(pair, analyzer, config, cancel)
     begun = time.monotonic()
     weight = pair.style.weight if config.style_weight is None else config.style_weight
-    plans = candidates(config.face_weight, weight, BLOCKS[pair.host.checkpoint.family])
+    plans = candidates(pair.style, config, weight, BLOCKS[pair.host.checkpoint.family])[:most]
     without = trial.likeness_without()
     measured: list[Measured] = []
     for number, plan in enumerate(plans):

@@ -172,7 +172,7 @@ def run_bench(
         raise UserInputError(f"These styles have no LoRA for {host.checkpoint.name}: {', '.join(missing)}. Leave them out.")
     cancel.raise_if_cancelled()
     gallery = {name: t for name, photos in request.gallery.items() if (t := template(_seen(photos, analyzer))) is not None}
-    judges = {p.name: _judge(p, analyzer) for p in request.people}
+    judges = {p.name: judge_of(p, analyzer) for p in request.people}
     with storage_errors("the bench"):
         studio.workspace.root.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix="bench-", dir=studio.workspace.root)
@@ -190,7 +190,12 @@ def _seen(photos: Sequence[Path], analyzer: FaceAnalyzer) -> list[Seen]:
     return [see(read_photo(photo), analyzer) for photo in photos]
 
 
-def _judge(person: BenchPerson, analyzer: FaceAnalyzer) -> Embedding:
+def judge_of(person: BenchPerson, analyzer: FaceAnalyzer) -> Embedding:
+    """The template (D,) of the photos that judge ``person``.
+
+    Raises:
+        UserInputError: when none of them shows a face.
+    """
     found = template(_seen(person.judge, analyzer))
     if found is None:
         raise UserInputError(f"None of the photos that should judge '{person.name}' shows a face. Add others.")

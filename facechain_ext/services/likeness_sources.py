@@ -13,6 +13,8 @@ from facechain_ext.services.likeness import BenchPerson
 
 HELD_OUT = (3, 11, 17, 22, 29, 38)
 """ORL people the embedded checkpoint was never taught."""
+CHOSEN_ON = (3, 22, 38)
+"""Those of them on whom the way to blend was chosen; the blend bench reports on the others."""
 TRAINED_ON, JUDGED_BY = range(1, 6), range(6, 11)
 PEOPLE = range(1, 41)
 

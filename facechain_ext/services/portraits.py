@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from facechain_ext.blend import Region, parse_plan
+from facechain_ext.blend import Region
 from facechain_ext.config import SEED_MAX, PortraitConfig
 from facechain_ext.errors import FaceChainError, UserInputError, WeightsMissing
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
-from facechain_ext.services.balance import Pair, plan_for, remembered, weights_of
+from facechain_ext.services.balance import Pair, plan_for, plan_of, remembered, weights_of
 from facechain_ext.services.candidates import Room, Sitter, statistic_of
 from facechain_ext.services.composing import told
 from facechain_ext.services.people import dataset_of, read_card
@@ -143,9 +143,7 @@ def loras_of(
         return weights_of(plan_for(config, None, None), face_lora(folder, named), None)
     pair = pair_of(folder, style, host)
     known = remembered(pair) if not config.blend else None
-    config = replace(config, style_blocks=config.style_blocks or style.blocks)
-    # As its text in the infotext says, so that it is the same when it is made again.
-    return weights_of(parse_plan(str(plan_for(config, weight, known))), face_lora(folder, named), pair.style_file)
+    return weights_of(plan_of(style, config, weight, known), face_lora(folder, named), pair.style_file)
 
 
 def _style_weight(config: PortraitConfig, style: Style | None, host: ImageGenerator) -> float | None:

@@ -18,7 +18,7 @@ SCHEMA = 1
 SHIPPED = Path(__file__).parent.parent / "data" / "styles"
 PERSON = "{person}"
 TEXTS = ("negative", "licence", "source", "note", "lora_prompt", "blocks")
-ALLOWED = {"schema", "id", "name", "category", "prompt", "keywords", "lora", "lora_for", "weight", "family", *TEXTS}
+ALLOWED = {"schema", "id", "name", "category", "prompt", "keywords", "lora", "lora_for", "weight", "guidance", "family", *TEXTS}
 FAMILIES = ("sd1", "sd2", "sdxl")
 LONGEST = {"name": 80, "category": 40, "prompt": 4000, "lora_prompt": 4000, "blocks": 400, "negative": 4000, "licence": 200, "source": 1000, "note": 1000}
 """Characters of each text."""
@@ -41,6 +41,8 @@ class Style:
     """Block weights of the LoRA (see docs/blending.md), where they were found to keep more of the person; empty is 1 everywhere."""
     weight: float = 0.5
     """The style LoRA's weight, 0..2."""
+    guidance: float = 1.0
+    """How many times guidance makes the LoRA act (see docs/blending.md), 1..4."""
     lora_for: str | None = None
     """The only checkpoint the LoRA fits; with any other the style is prompt-only. None: all of its family."""
     family: str | None = None
@@ -151,6 +153,9 @@ def style_problems(data: dict[str, Any]) -> list[str]:
     weight = data.get("weight", 0.5)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 2:
         problems.append("'weight' must be a number between 0 and 2.")
+    guidance = data.get("guidance", 1.0)
+    if isinstance(guidance, bool) or not isinstance(guidance, (int, float)) or not 1 <= guidance <= 4:
+        problems.append("'guidance' must be a number between 1 and 4.")
     lora = data.get("lora")
     if isinstance(lora, str) and (not lora.strip(". ") or set(lora) & set("/\\:")):
         problems.append("'lora' must be a file name without folders.")

@@ -86,6 +86,8 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "balance": ("More style … more me", "0 is all for the style, 1 all for the person; where the style has a LoRA."),
         "blend": ("Blend", "Empty: what was measured, else the default. 'sum', or a plan: face 0.9 + style 0.6 steps 0>1@0.3-0.6 cosine."),
         "style_blocks": ("Style's block weights", "Of the UNet's 25 (SDXL: 19) blocks, such as 1*3|0*19|1*3; empty is 1 everywhere."),
+        "face_guidance": ("Face guidance", "How many times guidance makes the face LoRA act beside a style's LoRA; 1 adds it as it is."),
+        "style_guidance": ("Style guidance", "The same for the style's LoRA; empty takes the style's own."),
         "sampler": ("Sampler", "How noise becomes a picture."),
         "batch": ("Made together", "Portraits sampled at once; more needs more memory."),
         "min_likeness": ("Wanted likeness", "Portraits below are marked, never dropped."),

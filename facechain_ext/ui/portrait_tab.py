@@ -27,6 +27,7 @@ FINE = (
     ("face_pass_below", "people_by"),
     ("blend",),
     ("style_blocks",),
+    ("face_guidance", "style_guidance"),
 )
 ACTING = ("balance", "blend", "style_blocks", "face_weight", "style_weight", "steps")
 """Settings that change how LoRAs act."""

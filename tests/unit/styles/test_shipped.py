@@ -42,7 +42,7 @@ def test_a_look_is_neutral_short_and_drawn(style):
         assert smuggled_words(text) == ()
     assert 1 <= len(style.keywords) <= 6
     assert set(json.loads((SHIPPED / f"{style.id}.json").read_text(encoding="utf-8"))) <= {
-        "schema", "id", "name", "category", "prompt", "negative", "keywords", "lora", "lora_for", "lora_prompt", "blocks", "weight", "family", "source",
+        "schema", "id", "name", "category", "prompt", "negative", "keywords", "lora", "lora_for", "lora_prompt", "blocks", "weight", "guidance", "family", "source",
     }  # fmt: skip
     assert style.thumbnail is not None
     assert style.thumbnail.stat().st_size <= LIMIT
