@@ -137,6 +137,16 @@ class RegionPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeWith:
+    """Settings of the WebUI that change a picture, as its infotext tells them."""
+
+    clip_skip: int = 1
+    """2 takes the text encoder's last layer but one, and so on."""
+    seed_delta: int = 0
+    """Added to the seed for all noise but the first ("Eta noise seed delta")."""
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingRequest:
     """One batch of pictures to sample; image ``i`` uses ``seeds[i]``."""
 
@@ -157,6 +167,9 @@ class SamplingRequest:
     """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
     strength: float = 1.0
     """How much of a picture to start from is noised away and sampled anew, above 0 to 1; also the share of the steps that is run."""
+
+    made: MadeWith | None = None
+    """None: as the host is set."""
 
     def window(self, resolution: int) -> int | None:
         """Side of the windows in latent pixels, for a checkpoint of native ``resolution`` px; None when regions are not apart."""

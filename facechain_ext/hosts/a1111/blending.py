@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,7 +118,7 @@ class _Steps:
 
         def changed(context: torch.Tensor) -> torch.Tensor:
             here = wanted.to(context)
-            longest = max(here.shape[1], context.shape[1])
+            longest = math.lcm(here.shape[1], context.shape[1])
             kept, mine = _grown(context, longest), _grown(here, longest).expand(len(context), -1, -1)
             unwanted = self._unwanted
             if unwanted is None or unwanted.shape[1] != context.shape[1]:
@@ -129,8 +130,8 @@ class _Steps:
 
 
 def _grown(context: torch.Tensor, length: int) -> torch.Tensor:
-    """Repeated to ``length`` tokens, as the WebUI does with the shorter prompt."""
-    return torch.cat([context] * -(-length // context.shape[1]), 1)[:, :length]
+    """Repeated as a whole to ``length`` tokens, which attention does not notice."""
+    return context.repeat(1, length // context.shape[1], 1)
 
 
 def heard(blend: LiveBlend, loras: Loaded, group: int) -> list[LoraWeight]:

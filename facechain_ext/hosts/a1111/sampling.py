@@ -79,6 +79,8 @@ def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
     many = len(request.seeds)
     # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
     override: dict[str, Any] = {"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {}
+    if request.made is not None:
+        override |= {"CLIP_stop_at_last_layers": request.made.clip_skip, "eta_noise_seed_delta": request.made.seed_delta}
     kind, more = processing.StableDiffusionProcessingTxt2Img, {}
     if request.start:
         kind = processing.StableDiffusionProcessingImg2Img

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 
-from facechain_ext.errors import FileFormatError
+from facechain_ext.errors import FileFormatError, UserInputError
 from facechain_ext.hosts.standalone.loading import Parts
-from facechain_ext.hosts.standalone.sampling import OnStep, guided
+from facechain_ext.hosts.standalone.prompts import Guidance, guided
+from facechain_ext.hosts.standalone.sampling import OnStep, made_with
 from facechain_ext.lora.files import LoraFile, check_family, read_lora
 from facechain_ext.lora.fit import lacking, misfit
 from facechain_ext.lora.live import LiveBlend
@@ -24,45 +26,61 @@ Loaded = Sequence[tuple[LoraFile, LoraWeight]]
 
 
 @contextlib.contextmanager
-def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Iterator[tuple[OnStep | None, torch.Tensor]]:
+def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Iterator[tuple[OnStep | None, Guidance]]:
     """Let the LoRAs of ``request`` act while the block runs; yields what must be told each step, and the encoded prompts.
 
     LoRAs that stay the same over steps and picture are merged once; as soon as one does not, all act through hooks.
 
     Raises:
         FileFormatError: for a LoRA of another family, or one that fits no layer of the checkpoint.
+        UserInputError: for words of a region that change over the steps or are joined by AND.
     """
     loras = _loaded(parts, request, info)
-    many = len(request.seeds)
     if not request.regions and not any(w.live for _, w in loras):
         unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
         blocks = [block_weights(w.blocks, info.family) for _, w in loras]
         with _text(parts, loras), merged(unet, [(lora, w.unet) for lora, w in loras], blocks):
-            yield None, guided(parts, request.prompt, request.negative, many)
+            yield None, _guided(parts, request, request.prompt)
         return
     unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
     live = LiveBlend(unet, loras, info.family, request.regions, request.window(info.resolution), request.cfg)
 
-    def encoded(prompt: str, group: int) -> torch.Tensor:
+    def encoded(prompt: str, group: int) -> Guidance:
         # A region's words are encoded with the text parts of its own LoRAs and of those without a region.
         heard = [pair for pair, of in zip(loras, live.groups, strict=True) if of in (EVERYWHERE, group)]
-        with _text(parts, heard), torch.no_grad():
-            return guided(parts, prompt, request.negative, many)
+        with _text(parts, heard):
+            return _guided(parts, request, prompt)
 
     # A LoRA's region without words of its own hears the picture's, through its own text part.
     heard = {g: live.prompts.get(g, request.prompt) for g in {*live.prompts, *live.groups} - {EVERYWHERE}}
-    contexts = {group: _always(encoded(prompt, group), parts) for group, prompt in heard.items()}
-    with live.attached(parts.unet, contexts, _first_half):
-        yield live.at, encoded(request.prompt, EVERYWHERE)
+    contexts = {group: _always(encoded(prompt, group), parts, len(request.seeds)) for group, prompt in heard.items()}
+    everywhere = encoded(request.prompt, EVERYWHERE)
+    if contexts and len(everywhere.wanted) > 1:
+        raise _too_much()
+    with live.attached(parts.unet, contexts, partial(_negative, 1 + len(everywhere.wanted))):
+        yield live.at, everywhere
 
 
-def _first_half(context: torch.Tensor) -> torch.Tensor:
-    """Which rows are the negative prompt's, as ``guided`` lays them."""
-    return torch.arange(len(context)) < len(context) // 2
+def _negative(prompts: int, context: torch.Tensor) -> torch.Tensor:
+    """Which rows are the negative prompt's, as ``Guidance.at`` lays them."""
+    return torch.arange(len(context)) < len(context) // prompts
 
 
-def _always(context: torch.Tensor, parts: Parts) -> Callable[[torch.Tensor], torch.Tensor]:
-    context = context.to(parts.dtype)
+def _guided(parts: Parts, request: SamplingRequest, prompt: str) -> Guidance:
+    with torch.no_grad():
+        return guided(parts, prompt, request.negative, request.steps, made_with(request).clip_skip)
+
+
+def _too_much() -> UserInputError:
+    return UserInputError(
+        "Words that change over the steps ([a:b:0.5], [a|b]) and AND cannot be used where people or LoRAs have regions of their own. Leave them out."
+    )
+
+
+def _always(guidance: Guidance, parts: Parts, many: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    if not guidance.constant or len(guidance.wanted) > 1:
+        raise _too_much()
+    context = guidance.at(0).to(parts.dtype).repeat_interleave(many, 0)
     return lambda _: context
 
 

@@ -204,8 +204,8 @@ class StandaloneHost:
         def on_step(step: int, total: int) -> None:
             on_progress(Progress(Stage.GENERATE, step, total, "Sampling"))
 
-        with self._lock, blended(self.parts(), request, self._info) as (before_step, context):
-            yield from sample(self.parts(), request, cancel, on_step, before_step=before_step, context=context)
+        with self._lock, blended(self.parts(), request, self._info) as (before_step, guidance):
+            yield from sample(self.parts(), request, cancel, on_step, before_step=before_step, guidance=guidance)
 
 
 def _paths(model: torch.nn.Module) -> list[str]:

@@ -1,45 +1,159 @@
-"""Prompts of any length to conditioning: chunks of 75 tokens between start and end tokens, a new one at each BREAK, as the WebUI does."""
+"""Prompts to conditioning as the WebUI does it: weighted words in chunks of 75 tokens, words that change over the steps, AND."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from facechain_ext.hosts.standalone.loading import Parts
-from facechain_ext.styles.tokens import BREAK, CHUNK
+from facechain_ext.styles.syntax import Piece, joined_by_and, stretches, weighted
+from facechain_ext.styles.tokens import CHUNK
+
+BACKTRACK = 20
+"""A clause that does not fit is moved to the next chunk as a whole when its comma is at most so many tokens back (the WebUI's default)."""
+COMMA = ","
 
 
-def encode(parts: Parts, prompts: Sequence[str], *, gradient: bool = False) -> torch.Tensor:
-    """Context (B, 77k, C) of ``prompts``; all get as many chunks as the longest needs."""
-    filled = [_chunks(parts, prompt) for prompt in prompts]
-    chunks = max(len(of) for of in filled)
-    start, end = parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id
-    rows = []
-    for of in filled:
-        for part in of + [[]] * (chunks - len(of)):
-            rows.append([start, *part, *[end] * (CHUNK + 1 - len(part))])
+@dataclass(slots=True)
+class Chunk:
+    """At most 75 tokens and the weight of each."""
+
+    tokens: list[int]
+    weights: list[float]
+
+    @classmethod
+    def empty(cls) -> Chunk:
+        """No words."""
+        return cls([], [])
+
+    def cut(self, at: int) -> Chunk:
+        """Take out and return what is behind the first ``at`` tokens."""
+        rest = Chunk(self.tokens[at:], self.weights[at:])
+        del self.tokens[at:], self.weights[at:]
+        return rest
+
+
+def chunked(parts: Parts, prompt: str) -> list[Chunk]:
+    """The chunks of ``prompt``, at least one; a new one at BREAK and when one is full, there behind its last comma if that is near."""
+    return filled([(piece, _ids(parts, piece.text)) for piece in weighted(prompt)], _ids(parts, COMMA)[0])
+
+
+def filled(pieces: Sequence[tuple[Piece, Sequence[int]]], comma: int) -> list[Chunk]:
+    """Chunks of pieces whose token ids are given, ``comma`` being the comma's."""
+    done: list[Chunk] = []
+    now, behind = Chunk.empty(), 0
+    for piece, ids in pieces:
+        if piece.new_chunk:
+            done.append(now)
+            now, behind = Chunk.empty(), 0
+            continue
+        for token in ids:
+            full = len(now.tokens) == CHUNK
+            if full:
+                near = token != comma and behind and CHUNK - behind < BACKTRACK
+                done.append(now)
+                now, behind = now.cut(behind) if near else Chunk.empty(), 0
+            now.tokens.append(token)
+            now.weights.append(piece.weight)
+            # A comma that opens a chunk counts for nothing there.
+            if token == comma and not full:
+                behind = len(now.tokens)
+    return [*done, now] if now.tokens or not done else done
+
+
+def _ids(parts: Parts, text: str) -> list[int]:
+    return list(parts.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
+
+
+def encode(parts: Parts, prompts: Sequence[str], *, gradient: bool = False, skip: int = 1, together: bool = False) -> torch.Tensor:
+    """Context (B, 77k, C) of ``prompts``, their weights applied; all get as many chunks as the longest needs.
+
+    ``skip`` 2 takes what the layer before the last says, and so on (the WebUI's Clip skip). Weights multiply what the encoder says of a
+    token, and the mean of each chunk is restored; with ``together``, the mean of all prompts' chunks of the same place.
+    """
+    found = [chunked(parts, prompt) for prompt in prompts]
+    many = max(len(chunks) for chunks in found)
+    rows = [chunk for chunks in found for chunk in chunks + [Chunk.empty()] * (many - len(chunks))]
     with torch.set_grad_enabled(gradient):
-        hidden = parts.text_encoder(torch.tensor(rows, device=parts.device))[0]
-    return hidden.view(len(prompts), chunks * (CHUNK + 2), -1)
+        hidden = _hidden(parts, rows, skip).view(len(prompts), many, CHUNK + 2, -1)
+        weights = torch.tensor([_padded(1.0, row.weights, 1.0) for row in rows]).view(len(prompts), many, CHUNK + 2, 1)
+        if bool((weights != 1).any()):
+            over = (0, 2, 3) if together else (2, 3)
+            louder = hidden * weights.to(hidden)
+            hidden = louder * (hidden.mean(over, keepdim=True) / louder.mean(over, keepdim=True))
+    return hidden.flatten(1, 2)
 
 
-def _chunks(parts: Parts, prompt: str) -> list[list[int]]:
-    """Token ids of each chunk of ``prompt``, at most 75."""
-    found: list[list[int]] = []
-    for section in BREAK.split(prompt):
-        ids = parts.tokenizer(section, add_special_tokens=False, truncation=False, verbose=False).input_ids
-        found += [ids[k : k + CHUNK] for k in range(0, max(1, len(ids)), CHUNK)]
-    return found
+def _hidden(parts: Parts, rows: Sequence[Chunk], skip: int) -> torch.Tensor:
+    start, end = parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id
+    ids = torch.tensor([_padded(start, row.tokens, end) for row in rows], device=parts.device)
+    if skip == 1:
+        return parts.text_encoder(ids)[0]
+    encoder = getattr(parts.text_encoder, "text_model", parts.text_encoder)
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    return encoder.final_layer_norm(states[-min(skip, len(states))])
 
 
-def matched(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two contexts (B, 77k, C) brought to the same length by repeating the shorter one's chunks."""
-    if a.shape[1] == b.shape[1]:
-        return a, b
-    longest = max(a.shape[1], b.shape[1])
+def _padded(first: float, inner: Sequence[float], last: float) -> list[float]:
+    return [first, *inner, *[last] * (CHUNK + 1 - len(inner))]
 
-    def grown(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x] * -(-longest // x.shape[1]), dim=1)[:, :longest]
 
-    return grown(a), grown(b)
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A prompt encoded for every step."""
+
+    lasts: tuple[int, ...]
+    """Last step of each stretch, 0 first."""
+    contexts: torch.Tensor
+    """(stretches, 77k, C)."""
+    weight: float = 1.0
+    """How much it counts beside others joined by AND."""
+
+    def at(self, step: int) -> torch.Tensor:
+        """(1, 77k, C) at ``step``, 0 first."""
+        i = next((i for i, last in enumerate(self.lasts) if step <= last), 0)
+        return self.contexts[i : i + 1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guidance:
+    """What sampling is led towards, and away from."""
+
+    unwanted: Heard
+    wanted: tuple[Heard, ...]
+
+    @property
+    def constant(self) -> bool:
+        """True when nothing changes over the steps."""
+        return all(len(heard.lasts) == 1 for heard in (self.unwanted, *self.wanted))
+
+    def at(self, step: int) -> torch.Tensor:
+        """(1 + wanted, 77k, C) at ``step``, 0 first: the negative prompt before all others."""
+        return torch.cat(matched([heard.at(step) for heard in (self.unwanted, *self.wanted)]))
+
+    def mixed(self, predictions: torch.Tensor, cfg: float) -> torch.Tensor:
+        """What to follow (B, ...), of ``predictions`` ((1 + wanted) B, ...) in the order of ``at``."""
+        without, *found = predictions.chunk(1 + len(self.wanted))
+        return without + sum((cfg * heard.weight) * (with_ - without) for heard, with_ in zip(self.wanted, found, strict=True))
+
+
+def guided(parts: Parts, prompt: str, negative: str, steps: int, skip: int = 1) -> Guidance:
+    """``prompt`` and ``negative`` for ``steps`` steps; AND counts in the former only, as in the WebUI."""
+    return Guidance(
+        _heard(parts, Piece(negative), steps, skip), tuple(_heard(parts, piece, steps, skip) for piece in joined_by_and(prompt))
+    )
+
+
+def _heard(parts: Parts, piece: Piece, steps: int, skip: int) -> Heard:
+    found = stretches(piece.text, steps)
+    contexts = encode(parts, [stretch.prompt for stretch in found], skip=skip, together=True)
+    return Heard(tuple(stretch.last for stretch in found), contexts, piece.weight)
+
+
+def matched(contexts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Contexts (B, 77k, C) brought to one length by repeating each as a whole, which attention does not notice."""
+    longest = math.lcm(*(context.shape[1] for context in contexts))
+    return [context.repeat(1, longest // context.shape[1], 1) for context in contexts]

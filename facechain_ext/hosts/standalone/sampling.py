@@ -1,8 +1,8 @@
-"""Sampling with diffusers' schedulers: classifier-free guidance, one CPU noise stream per seed."""
+"""Sampling: classifier-free guidance, one CPU noise stream per seed, the WebUI's samplers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,11 @@ import torch
 
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.loading import Parts
-from facechain_ext.hosts.standalone.prompts import encode, matched
-from facechain_ext.ports import SamplingRequest
+from facechain_ext.hosts.standalone.prompts import Guidance, guided
+from facechain_ext.hosts.standalone.samplers import SAMPLERS, Levels
+from facechain_ext.ports import MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "Euler": ("EulerDiscreteScheduler", {}),
-    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
-    "DDIM": ("DDIMScheduler", {}),
-    "UniPC": ("UniPCMultistepScheduler", {}),
-}
 OnStep = Callable[[int, int], None]
 
 
@@ -31,62 +25,84 @@ def sample(
     on_step: OnStep | None = None,
     *,
     before_step: OnStep | None = None,
-    context: torch.Tensor | None = None,
+    guidance: Guidance | None = None,
 ) -> Generator[Image, None, None]:
     """Yield one image (H, W, 3) uint8 for each of the request's seeds, which are sampled as one batch.
 
-    Picture i depends on its own seed only: the noise comes from a CPU generator of that seed on every device. ``before_step`` is told
-    each step, 0 first; ``context`` is what ``guided`` gives, made here when it is None.
+    Picture i depends on its own seed only: all its noise comes from a CPU generator of that seed on every device, as in the WebUI with
+    "CPU" as source of random numbers. ``before_step`` is told each step, 0 first; ``guidance`` is what ``guided`` gives, made here when it
+    is None.
 
     Raises:
         UserInputError: see ``ImageGenerator.generate``.
     """
-    import diffusers
-
     request.check_start()
-
-    kind, options = SCHEDULERS[request.sampler]
-    scheduler = getattr(diffusers, kind).from_config(parts.scheduler_config, **options)
-    scheduler.set_timesteps(request.steps, device=parts.device)
-    streams = [torch.Generator().manual_seed(seed) for seed in request.seeds]
-    latents, timesteps = begun(parts, request, scheduler, streams)
+    sampler = SAMPLERS[request.sampler](levels_of(parts.scheduler_config), request.steps, request.strength if request.start else None)
+    noise = Streams(request, parts.device)
     with torch.no_grad():
-        if context is None:
-            context = guided(parts, request.prompt, request.negative, len(request.seeds))
-        extra = {"generator": streams} if "generator" in scheduler.step.__code__.co_varnames else {}
-        for i, t in enumerate(timesteps):
-            cancel.raise_if_cancelled()
-            if before_step is not None:
-                before_step(len(scheduler.timesteps) - len(timesteps) + i, len(scheduler.timesteps))
-            scaled = scheduler.scale_model_input(torch.cat([latents, latents]), t).to(parts.dtype)
-            without, with_ = parts.unet(scaled, t, encoder_hidden_states=context.to(parts.dtype)).sample.float().chunk(2)
-            latents = scheduler.step(without + request.cfg * (with_ - without), t, latents, **extra).prev_sample
-            if on_step is not None:
-                on_step(i + 1, len(timesteps))
+        guidance = guidance or guided(parts, request.prompt, request.negative, request.steps, made_with(request).clip_skip)
+        denoiser = _Denoiser(parts, guidance, request, cancel, sampler.calls)
+        denoiser.before, denoiser.after = before_step, on_step
+        picture = torch.cat([encode_image(parts, image) for image in request.start]) if request.start else None
+        latents = sampler.run(sampler.begin(noise(), picture), denoiser, noise)
     for latent in latents:
         cancel.raise_if_cancelled()
         yield decode(parts, latent)
 
 
-def guided(parts: Parts, prompt: str, negative: str, many: int) -> torch.Tensor:
-    """Context (2 * many, 77k, C) for guidance: ``negative`` for the first half of the batch, ``prompt`` for the second."""
-    wanted, unwanted = matched(encode(parts, [prompt]), encode(parts, [negative]))
-    return torch.cat([unwanted.expand(many, -1, -1), wanted.expand(many, -1, -1)])
+def made_with(request: SamplingRequest) -> MadeWith:
+    """The settings of ``request``; nothing is set otherwise here."""
+    return request.made or MadeWith()
 
 
-def begun(parts: Parts, request: SamplingRequest, scheduler: Any, streams: Sequence[torch.Generator]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The noisy latents (B, 4, h, w) to begin with, and the timesteps (N,) left to sample."""
-    shape = (1, 4, request.height // 8, request.width // 8)
-    noise = torch.cat([torch.randn(shape, generator=g) for g in streams]).to(parts.device)
-    if not request.start:
-        return noise * scheduler.init_noise_sigma, scheduler.timesteps
-    # As diffusers' image-to-image pipelines count: the last share of the steps, at least one.
-    first = request.steps - max(1, min(request.steps, int(request.steps * request.strength)))
-    timesteps = scheduler.timesteps[first:]
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(first)
-    latents = torch.cat([encode_image(parts, image) for image in request.start])
-    return scheduler.add_noise(latents, noise, timesteps[:1].expand(len(latents))), timesteps
+def levels_of(config: dict[str, Any]) -> Levels:
+    """The noise levels that a scheduler's ``config`` describes."""
+    betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, config["num_train_timesteps"], dtype=torch.float64) ** 2
+    return Levels(torch.cumprod(1 - betas, 0))
+
+
+class Streams:
+    """The noise of a batch: each seed has a generator of its own."""
+
+    def __init__(self, request: SamplingRequest, device: torch.device) -> None:
+        self._seeds, self._delta, self._device = request.seeds, made_with(request).seed_delta, device
+        self._generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
+        self._shape = (4, request.height // 8, request.width // 8)
+        self._begun = False
+
+    def __call__(self) -> torch.Tensor:
+        """The next noise (B, 4, h, w)."""
+        if self._begun and self._delta:
+            self._generators = [torch.Generator().manual_seed(seed + self._delta) for seed in self._seeds]
+            self._delta = 0
+        self._begun = True
+        return torch.stack([torch.randn(self._shape, generator=generator) for generator in self._generators]).to(self._device)
+
+
+class _Denoiser:
+    """What a sampler asks: the UNet, led towards the prompt."""
+
+    before: OnStep | None = None
+    after: OnStep | None = None
+
+    def __init__(self, parts: Parts, guidance: Guidance, request: SamplingRequest, cancel: CancelToken, calls: int) -> None:
+        self._parts, self._guidance, self._request, self._cancel = parts, guidance, request, cancel
+        self._done, self._calls = 0, calls
+        # Of the whole way, when only its end is run.
+        self._first = max(0, request.steps - calls) if request.start else 0
+
+    def __call__(self, x: torch.Tensor, time: float) -> torch.Tensor:
+        """The noise in ``x`` (B, 4, h, w)."""
+        self._cancel.raise_if_cancelled()
+        if self.before is not None:
+            self.before(self._first + self._done, self._first + self._calls)
+        contexts = self._guidance.at(self._done).to(self._parts.dtype)
+        rows = torch.cat([x] * len(contexts)).to(self._parts.dtype)
+        found = self._parts.unet(rows, time, encoder_hidden_states=contexts.repeat_interleave(len(x), 0)).sample
+        self._done += 1
+        if self.after is not None:
+            self.after(self._done, self._calls)
+        return self._guidance.mixed(found.float(), self._request.cfg)
 
 
 def encode_image(parts: Parts, image: Image) -> torch.Tensor:
@@ -100,5 +116,6 @@ def decode(parts: Parts, latent: torch.Tensor) -> Image:
     """One latent (4, h, w) to an image (8h, 8w, 3) uint8."""
     with torch.no_grad():
         pixels = parts.vae.decode(latent[None].float() / parts.vae.config["scaling_factor"]).sample[0]
-    image = pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    # Cut off, not rounded, as the WebUI does.
+    image = pixels.clamp(-1, 1).add(1).mul(127.5).to(torch.uint8)
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

@@ -83,7 +83,7 @@ def test_long_prompts_take_more_chunks(host):
     short, long = encode(parts, ["a face"]), encode(parts, [", ".join(["a face"] * 60)])
     assert short.shape == (1, 77, 64)
     assert long.shape[1] in (77 * 2, 77 * 3)
-    a, b = matched(short, long)
+    a, b = matched([short, long])
     assert a.shape == b.shape
     assert torch.equal(a[:, :77], a[:, 77:154])
     both = encode(parts, ["a face", ", ".join(["a face"] * 60)])
@@ -116,16 +116,16 @@ def test_leaving_half_way_takes_the_lora_out(host, lora):
 
 
 def test_diffusers_loads_our_file_and_paints_the_same_picture(host, lora):
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
-    ours = images(host, request((9,), loras=(LoraWeight(lora),), steps=6))[0]
+    ours = images(host, request((9,), loras=(LoraWeight(lora),), steps=6, sampler="Euler"))[0]
     parts = StandaloneHost(TINY).parts()
     pipe = StableDiffusionPipeline(
         parts.vae,
         parts.text_encoder,
         parts.tokenizer,
         parts.unet,
-        DDIMScheduler.from_config(parts.scheduler_config),
+        EulerDiscreteScheduler.from_config(parts.scheduler_config, timestep_spacing="linspace"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
