@@ -362,6 +362,11 @@ class ImageGenerator(Protocol):
         """The checkpoint that samples."""
         ...
 
+    @property
+    def made(self) -> MadeWith:
+        """How the host itself is set."""
+        ...
+
     def generate(self, request: SamplingRequest, on_progress: ProgressSink, cancel: CancelToken) -> Generator[Image, None, None]:
         """Yield one image (H, W, 3) uint8 RGB per seed, with the request's LoRAs applied for this call only.
 

@@ -15,7 +15,7 @@ from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output, duration
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.services.again import recipe_of
+from facechain_ext.services.again import faithful, recipe_of
 from facechain_ext.services.composing import ToldPrompt
 from facechain_ext.services.requests import BalanceRequest, Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.services.studio import Studio
@@ -101,7 +101,9 @@ def again(output: Output, studio: Studio, source: Path, given: Sequence[str]) ->
     found = studio.host(recipe.request.checkpoint).checkpoint
     if recipe.model_hash and recipe.model_hash != found.short_hash:
         output.messages.print(f"The picture was made with another {found.name} ({recipe.model_hash}); this one gives another picture.")
-    return recipe.request
+    for note in recipe.notes:
+        output.messages.print(note, markup=False, soft_wrap=True)
+    return faithful(recipe, studio.composed(recipe.request))
 
 
 def _line(portrait: Portrait) -> str:

@@ -53,6 +53,8 @@ def infotext(request: SamplingRequest, index: int, checkpoint: CheckpointInfo, e
         "Model hash": checkpoint.short_hash,
         "Model": checkpoint.name,
         **({"Batch size": str(len(request.seeds)), "Batch pos": str(index)} if len(request.seeds) > 1 else {}),
+        **({"Clip skip": str(request.made.clip_skip)} if request.made and request.made.clip_skip > 1 else {}),
+        **({"ENSD": str(request.made.seed_delta)} if request.made and request.made.seed_delta else {}),
         **extra,
     }
     lines.append(", ".join(f"{k}: {_quoted(v)}" for k, v in fields.items()))

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import StorageError, UserInputError
 from facechain_ext.portraits import infotext as keys
+from facechain_ext.portraits.face_pass import OFF
 from facechain_ext.portraits.infotext import read_infotext
+from facechain_ext.ports import MadeWith
+from facechain_ext.services.composing import ToldPrompt
 from facechain_ext.services.requests import PortraitRequest
+from facechain_ext.services.tags import TAG, named
 from facechain_ext.styles.prompts import PLAIN
 
 PAIR = re.compile(r'\s*([^:,"\n]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 """One ``key: value``; a value with commas or colons is a JSON string (the WebUI's infotext_utils.py reads the same)."""
-TAG = re.compile(r"\s*<lora:([^:>]+)(?::[^>]*)?>")
 KARRAS = " Karras"
+SCHEDULES = ("", "Automatic", "Uniform", "Karras")
+"""Types of schedule whose pictures can be made again, where the sampler goes with them."""
 SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Steps": ("steps", int),
     "CFG scale": ("cfg", float),
@@ -35,6 +40,37 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
 WHO = (keys.PERSON, keys.EXACT, keys.WITHOUT)
 
 
+ONLY_THERE = {
+    "Hires upscale": "the high resolution fix",
+    "Denoising strength": "image to image",
+    "Variation seed strength": "a variation seed",
+    "Seed resize from": "another seed size",
+    "Refiner": "a refiner",
+    "Tiling": "tiling",
+    "Face restoration": "face restoration",
+    "ADetailer model": "ADetailer",
+    "ControlNet 0": "ControlNet",
+    "Token merging ratio": "token merging",
+    "Discard penultimate sigma": "another noise schedule",
+    "Schedule min sigma": "another noise schedule",
+    "Schedule max sigma": "another noise schedule",
+    "Schedule rho": "another noise schedule",
+    "Zero Terminal SNR": "another noise schedule",
+    "Emphasis": "another kind of emphasis",
+    "NGMS": "steps without the negative prompt",
+    "Skip Early CFG": "steps without the negative prompt",
+}
+"""Key of the WebUI's infotext -> what it did that we cannot do again."""
+NEARLY = {
+    "VAE": "with the VAE {}",
+    "RNG": "with random numbers of {}",
+    "Eta": "with eta {}",
+    "Pad conds": "with padded prompts",
+    "Downcast alphas_cumprod": "with noise levels in half precision",
+}
+"""Likewise, where what comes instead is much the same, or the same on some machines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a portrait was made."""
@@ -42,6 +78,11 @@ class Recipe:
     request: PortraitRequest
     model_hash: str
     """First ten digits of the checkpoint's SHA-256, empty when the text does not say."""
+    prompt: str = ""
+    """The whole prompts, LoRA tags included."""
+    negative: str = ""
+    notes: tuple[str, ...] = ()
+    """Sentences about what will be a little different."""
 
 
 def recipe_of(source: Path | str) -> Recipe:
@@ -66,7 +107,9 @@ def text_of(file: Path) -> str:
     except UnicodeDecodeError:
         text = ""
     except OSError as error:
-        raise StorageError(f"{file.name} could not be read as a picture. Give a PNG that FaceChain or the WebUI wrote, or a .txt file.") from error
+        raise StorageError(
+            f"{file.name} could not be read as a picture. Give a PNG that FaceChain or the WebUI wrote, or a .txt file."
+        ) from error
     if not text.strip():
         raise UserInputError(f"{file.name} holds no parameters. Pictures lose them when they are edited or sent through a messenger.")
     return text
@@ -82,11 +125,21 @@ def parsed(text: str) -> Recipe:
     who = next((key for key in WHO if key in values), None)
     if who is None:
         raise UserInputError("This picture was not made by FaceChain: its parameters name no person.")
+    _check_ours(values)
     seed, size, position = _whole(values, "Seed"), _whole(values, "Batch size", 1), _whole(values, "Batch pos", 0)
     width, height = _size(values)
     first = seed - position
     # Pictures of one batch are computed together, which can change last bits: the whole batch is made again for one of them.
-    settings: dict[str, Any] = {"count": size, "batch": size, "seed": first % 2**32, "width": width, "height": height, "sampler": _sampler(values)}
+    settings: dict[str, Any] = {
+        "count": size,
+        "batch": size,
+        "seed": first % 2**32,
+        "width": width,
+        "height": height,
+        "sampler": _sampler(values),
+    }
+    # The WebUI's panel knows no face pass.
+    settings["face_pass"] = OFF
     for key, (name, read) in SETTINGS.items():
         if key in values:
             try:
@@ -103,13 +156,49 @@ def parsed(text: str) -> Recipe:
         values.get(keys.OWN_NEGATIVE, ""),
         PortraitConfig.from_dict(settings),
         who != keys.WITHOUT,
-        exact_prompt=TAG.sub("", prompt) if exact else None,
+        exact_prompt=prompt if exact else None,
         exact_negative=negative if exact else None,
         beside=tuple(name.strip() for name in values.get(keys.BESIDE, "").split(";") if name.strip()),
-        loras=tuple(TAG.findall(prompt)),
+        made=MadeWith(_whole(values, "Clip skip", 1), _whole(values, "ENSD", 0)),
+        loras=tuple(tag.name for tag in named(prompt)),
         only_seed=seed,
     )
-    return Recipe(request, values.get("Model hash", ""))
+    return Recipe(request, values.get("Model hash", ""), prompt, negative, tuple(_nearly(values)))
+
+
+def faithful(recipe: Recipe, composed: ToldPrompt) -> PortraitRequest:
+    """The request of ``recipe`` for one person, with its whole prompts where ``composed``, what it comes to today, is another.
+
+    A style may have other words by now, or somebody wrote their own LoRA tag, which keeps the panel from composing.
+    """
+    request = recipe.request
+    said, now = ((recipe.prompt, recipe.negative), (composed.used, composed.used_negative))
+    if request.beside or all(_words(a) == _words(b) for a, b in zip(said, now, strict=True)):
+        return request
+    return replace(request, exact_prompt=recipe.prompt, exact_negative=recipe.negative)
+
+
+def _words(text: str) -> list[str]:
+    return TAG.sub(" ", text).split()
+
+
+def _check_ours(values: Mapping[str, str]) -> None:
+    """Refuse what only the WebUI can do.
+
+    Raises:
+        UserInputError: it says what.
+    """
+    for key, what in ONLY_THERE.items():
+        if key in values:
+            raise UserInputError(f"This picture was made with {what} ('{key}'), which only the WebUI can do again. Paste it there.")
+    if values.get("Schedule type", "") not in SCHEDULES:
+        raise UserInputError(f"The schedule '{values['Schedule type']}' is known to the WebUI only. Paste the picture there.")
+
+
+def _nearly(values: Mapping[str, str]) -> Iterator[str]:
+    for key, said in NEARLY.items():
+        if key in values and (key, values[key]) != ("RNG", "CPU"):
+            yield f"The picture was made {said.format(values[key])}: this one will not be quite the same."
 
 
 def split(text: str) -> tuple[str, str, dict[str, str]]:

@@ -130,6 +130,7 @@ class Room:
                 sitter.loras,
                 start=tuple(np.ascontiguousarray(image) for image in images),
                 strength=strength or self.config.face_pass_strength,
+                made=part.made,
             )
             with contextlib.closing(self.host.generate(request, lambda _: None, self.cancel)) as found:
                 return list(found)

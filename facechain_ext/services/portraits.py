@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from facechain_ext.services.composing import told
 from facechain_ext.services.people import dataset_of, read_card
 from facechain_ext.services.portrait_files import SCHEMA, write_portraits
 from facechain_ext.services.requests import PortraitRequest, RankedPortraits
+from facechain_ext.services.tags import tagged, without_tags
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN
 from facechain_ext.workspace import PersonFolder, Workspace, read_json
@@ -36,16 +37,23 @@ def make_portraits(
     styles: Sequence[Style],
     on_progress: ProgressSink,
     cancel: CancelToken,
+    loras: Mapping[str, Path] | None = None,
 ) -> RankedPortraits:
     """Generate, rank and write; files appear only when all are made.
 
+    ``loras`` are the files, by stem, that tags in the user's words may name.
+
     Raises:
-        UserInputError: for an unknown person or style, or a person without LoRA.
+        UserInputError: for an unknown person or style, a person without LoRA, or a tag that cannot be followed.
         Cancelled: nothing was written.
     """
     style = find_style(styles, request.style).on(host.checkpoint.name) if request.style else None
-    sitters = sitters_of(request, workspace, host, analyzer, style)
-    sampling = sampling_of(request, sitters, host, style)
+    bare = without_tags(request)
+    sitters = sitters_of(bare, workspace, host, analyzer, style)
+    sampling = sampling_of(bare, sitters, host, style)
+    more = tagged(request, loras or {}, sampling.loras)
+    sampling = replace(sampling, loras=(*sampling.loras, *more), made=request.made or host.made)
+    sitters = [replace(sitter, loras=(*sitter.loras, *more)) for sitter in sitters]
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facechain_ext.config import PortraitConfig, PrepareConfig, TrainConfig
+from facechain_ext.ports import MadeWith
 from facechain_ext.progress import LossPoint
 from facechain_ext.styles.catalog import Style
 
@@ -87,6 +88,8 @@ class PortraitRequest:
     exact_negative: str | None = None
     beside: tuple[str, ...] = ()
     """Who else is in the picture, from left to right. ``prompt`` may then hold words for each of them, divided by ``|``."""
+    made: MadeWith | None = None
+    """Settings of the WebUI that a picture was made with; None takes the host's own."""
     loras: tuple[str, ...] = ()
     """Names of face LoRAs to use where a person has one of them; else the newest."""
     only_seed: int | None = None

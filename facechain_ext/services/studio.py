@@ -235,7 +235,7 @@ class Studio:
         # Before anything is loaded: a LoRA of another model family is refused here.
         problems = self.blend(request).problems if request.with_lora else ()
         host = self._checkpoints.open(request.checkpoint)
-        made = make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken())
+        made = make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken(), self._named_loras())
         return replace(made, notes=(*made.notes, *problems))
 
     def blend(self, request: PortraitRequest) -> ToldBlend:
@@ -246,6 +246,11 @@ class Studio:
         host = self._checkpoints.open(request.checkpoint)
         style = find_style(self.styles(), request.style).on(host.checkpoint.name) if request.style else None
         return told_blend(request, self.workspace, host, host.footprint(), style)
+
+    def _named_loras(self) -> dict[str, Path]:
+        """What a LoRA tag can name, by stem: people's and all others."""
+        people = {file.stem: file for file in self.workspace.people_root.glob("*/loras/*.safetensors")}
+        return {**people, **self.loras()}
 
     def composed(self, request: PortraitRequest) -> ToldPrompt:
         """The prompts that ``request`` will be made with, every part of them, and what is worth knowing about them; loads no model."""

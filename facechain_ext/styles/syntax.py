@@ -17,7 +17,9 @@ STRONGER = 1.1
 """What one pair of round brackets multiplies by; square ones divide by it."""
 MARK = -1.0
 """Weight of BREAK, by which the WebUI tells it; in brackets it gets another one, and becomes a word."""
-TOKEN = re.compile(r"\\(?P<escaped>[()\[\]\\]?)|(?P<open>[(\[])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|(?P<close>[)\]])|(?P<text>[^\\()\[\]:]+|:)")
+TOKEN = re.compile(
+    r"\\(?P<escaped>[()\[\]\\]?)|(?P<open>[(\[])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|(?P<close>[)\]])|(?P<text>[^\\()\[\]:]+|:)"
+)
 AND = re.compile(r"\bAND\b")
 SHARE = re.compile(r"(?P<text>.*?)\s*:\s*(?P<weight>[+-]?(?:\d+\.?|\d*\.\d+))\s*", re.DOTALL)
 NUMBER = re.compile(r"\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")

@@ -19,11 +19,11 @@ from facechain_ext.hosts.a1111.model import (
     sidecar_of,
     unet_of,
 )
-from facechain_ext.hosts.a1111.sampling import blended, sample
+from facechain_ext.hosts.a1111.sampling import blended, made_with, sample
 from facechain_ext.hosts.a1111.session import WebuiSession
 from facechain_ext.hosts.a1111.state import nested, queued, undisturbed
 from facechain_ext.hosts.precision import AUTO, check_precision
-from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
+from facechain_ext.ports import CheckpointInfo, Footprint, MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
 
@@ -38,6 +38,11 @@ class WebuiHost:
     def checkpoint(self) -> CheckpointInfo:
         """The loaded checkpoint."""
         return checkpoint_of(loaded())
+
+    @property
+    def made(self) -> MadeWith:
+        """See ``ImageGenerator``."""
+        return made_with()
 
     def footprint(self) -> Footprint:
         """See ``TrainHost``."""

@@ -25,7 +25,7 @@ from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.regions import EVERYWHERE
-from facechain_ext.ports import Family, LoraWeight, SamplingRequest
+from facechain_ext.ports import Family, LoraWeight, MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
 POLL_S = 0.25
@@ -79,8 +79,7 @@ def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
     many = len(request.seeds)
     # ``process_images`` begins by loading what the dropdown says now; a change there must not reach into this run.
     override: dict[str, Any] = {"sd_model_checkpoint": model.sd_checkpoint_info.title} if pin else {}
-    if request.made is not None:
-        override |= {"CLIP_stop_at_last_layers": request.made.clip_skip, "eta_noise_seed_delta": request.made.seed_delta}
+    override |= _set_otherwise(request.made or made_with())
     kind, more = processing.StableDiffusionProcessingTxt2Img, {}
     if request.start:
         kind = processing.StableDiffusionProcessingImg2Img
@@ -103,6 +102,21 @@ def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
         override_settings=override,
         **more,
     )
+
+
+CLIP_SKIP, SEED_DELTA = "CLIP_stop_at_last_layers", "eta_noise_seed_delta"
+
+
+def made_with() -> MadeWith:
+    """How the WebUI is set."""
+    return MadeWith(int(getattr(shared.opts, CLIP_SKIP, None) or 1), int(getattr(shared.opts, SEED_DELTA, None) or 0))
+
+
+def _set_otherwise(made: MadeWith) -> dict[str, int]:
+    """Options for a picture made with settings that are not the WebUI's now."""
+    now = made_with()
+    pairs = ((CLIP_SKIP, made.clip_skip, now.clip_skip), (SEED_DELTA, made.seed_delta, now.seed_delta))
+    return {name: value for name, value, here in pairs if value != here}
 
 
 @contextlib.contextmanager

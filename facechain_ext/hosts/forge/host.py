@@ -13,7 +13,7 @@ from modules import call_queue
 from facechain_ext.errors import HostError, UserInputError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.model import family_of, prepare_settings, targets_of
-from facechain_ext.hosts.a1111.sampling import sample
+from facechain_ext.hosts.a1111.sampling import made_with, sample
 from facechain_ext.hosts.a1111.state import nested, queued
 from facechain_ext.hosts.detect import WebUi
 from facechain_ext.hosts.forge.blocks import trainable_blocks
@@ -24,7 +24,7 @@ from facechain_ext.hosts.forge.state import blended, pinned, undisturbed
 from facechain_ext.hosts.forge.weights import BorrowedWeights
 from facechain_ext.hosts.precision import AUTO, check_precision
 from facechain_ext.hosts.standalone.sidecar import read_sidecar
-from facechain_ext.ports import CheckpointInfo, Footprint, SamplingRequest
+from facechain_ext.ports import CheckpointInfo, Footprint, MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 from facechain_ext.services.requests import CheckpointChoice
 
@@ -44,6 +44,11 @@ class ForgeHost:
             with call_queue.queue_lock:
                 model = self._engine.load()
         return checkpoint_of(self._engine, model)
+
+    @property
+    def made(self) -> MadeWith:
+        """See ``ImageGenerator``."""
+        return made_with()
 
     def footprint(self) -> Footprint:
         """See ``TrainHost``."""

@@ -25,7 +25,7 @@ from facechain_ext.hosts.standalone.sampling import sample
 from facechain_ext.hosts.standalone.sidecar import read_sidecar, stamp_of
 from facechain_ext.hosts.standalone.workers import Opener, check_processes, opened_in_worker
 from facechain_ext.lora.naming import text_targets, unet_targets
-from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, SamplingRequest, TextEncoder
+from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, MadeWith, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
 OFFLOADING = {"cuda"}
@@ -149,6 +149,11 @@ class StandaloneHost:
     def checkpoint(self) -> CheckpointInfo:
         """The checkpoint's family, hash and native size."""
         return self._info
+
+    @property
+    def made(self) -> MadeWith:
+        """See ``ImageGenerator``; nothing is set."""
+        return MadeWith()
 
     def parts(self, precision: str = AUTO) -> Parts:
         """The loaded checkpoint, its UNet and text encoders in ``precision``."""
