@@ -51,9 +51,8 @@ def make_portraits(
     bare = without_tags(request)
     sitters = sitters_of(bare, workspace, host, analyzer, style)
     sampling = sampling_of(bare, sitters, host, style)
-    more = tagged(request, loras or {}, sampling.loras)
-    sampling = replace(sampling, loras=(*sampling.loras, *more), made=request.made or host.made)
-    sitters = [replace(sitter, loras=(*sitter.loras, *more)) for sitter in sitters]
+    sampling = replace(sampling, loras=tagged(request, loras or {}, sampling.loras), made=request.made or host.made)
+    sitters = [replace(sitter, loras=tagged(request, loras or {}, sitter.loras)) for sitter in sitters]
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)

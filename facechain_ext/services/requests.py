@@ -212,7 +212,8 @@ class StyleTrainRequest:
     """Pictures (files or folders) to learn the style called ``name`` from."""
 
     name: str
-    sources: tuple[Path, ...]
+    sources: tuple[Path, ...] = ()
+    """Not looked at when one is resumed."""
     trigger: str = ""
     """The word that will call it; made of the name when empty."""
     checkpoint: str | None = None
@@ -220,6 +221,8 @@ class StyleTrainRequest:
     licence: str = "yours"
     replace: bool = False
     """Train a style of this name anew."""
+    resume: bool = False
+    """Go on with the unfinished training of this name, from the last saved state and with its own pictures, words and settings."""
 
 
 @dataclass(frozen=True, slots=True)

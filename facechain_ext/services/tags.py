@@ -53,19 +53,23 @@ def without_tags(request: PortraitRequest) -> PortraitRequest:
 
 
 def tagged(request: PortraitRequest, files: Mapping[str, Path], used: Sequence[LoraWeight]) -> tuple[LoraWeight, ...]:
-    """The LoRAs that the tags in ``request``'s words name, of ``files`` by stem; those ``used`` already keep the weight they have.
+    """``used`` and the LoRAs that tags in ``request``'s words name, of ``files`` by stem.
+
+    A tag of a LoRA that is used anyway sets its weight, except where LoRAs act by block, step or region: there the plan counts.
 
     Raises:
         UserInputError: for a name that is not there, and see ``named``.
     """
-    stems = {weight.file.stem for weight in used}
-    found: dict[str, LoraWeight] = {}
-    for tag in named(request.exact_prompt if request.exact_prompt is not None else request.prompt):
-        if tag.name in stems or tag.name in request.loras:
-            continue
+    tags = {tag.name: tag for tag in named(request.exact_prompt if request.exact_prompt is not None else request.prompt)}
+    planned = any(weight.live or weight.blocks or weight.guide != 1 for weight in used)
+    found = []
+    for weight in used:
+        tag = tags.pop(weight.file.stem, None)
+        found.append(weight if tag is None or planned else replace(weight, unet=tag.unet, text=tag.text))
+    for tag in tags.values():
         if tag.name not in files:
             raise UserInputError(
                 f"There is no LoRA called '{tag.name}'. Put {tag.name}.safetensors into the folder models/loras of the workspace, or leave the tag out."
             )
-        found[tag.name] = LoraWeight(files[tag.name], tag.unet, tag.text)
-    return tuple(found.values())
+        found.append(LoraWeight(files[tag.name], tag.unet, tag.text))
+    return tuple(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facechain_ext.config import TrainConfig, plain_words
+from facechain_ext.config import AS_SET, TrainConfig, plain_words
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.faces.reading import expand, natural_key, read_photo
 from facechain_ext.faces.types import Dataset, Image, PreparedPhoto
@@ -22,14 +21,16 @@ from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Captioner, CheckpointInfo, TrainHost
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
 from facechain_ext.services.requests import StyleTrainRequest, StyleTrainResult
+from facechain_ext.services.style_material import Material, forget, keep, kept
 from facechain_ext.services.styles import save_style, trained_folder
 from facechain_ext.styles.catalog import Style
 from facechain_ext.styles.header import CONTEXTS, read_header
 from facechain_ext.styles.importing import slug
 from facechain_ext.styles.wording import gender_words, smuggled_words
+from facechain_ext.training.checkpoints import saved_settings
 from facechain_ext.training.fitting import fitted
 from facechain_ext.training.loop import STATE_FILE, TrainOutcome, Watch, train
-from facechain_ext.workspace import Workspace, storage_errors
+from facechain_ext.workspace import Workspace, held
 
 LARGEST, SMALLEST = 1536, 64
 """px: longest side kept of a picture, and shortest side that can be learned from."""
@@ -51,42 +52,38 @@ def train_style(
     """Train; style and LoRA appear at once and whole when all is done.
 
     Raises:
-        UserInputError: for a name that is taken, a trigger that is no plain word, and pictures of which none can be used.
-        TrainingError, StorageError, Cancelled: nothing of the style was stored.
+        UserInputError: for a name that is taken, a trigger that is no plain word, pictures of which none can be used, and nothing to resume.
+        HostError: when another training of the style is under way, in this program or another.
+        TrainingError, StorageError, Cancelled, Paused: nothing of the style was stored; what was learned up to the last saved state can be
+            resumed.
     """
-    trigger, name = checked(request, workspace)
+    _, name = checked(request, workspace)
     notes: list[str] = []
-    pictures, tags, captioned = _captioned(request, captioner, notes, on_progress, cancel)
-    dataset = style_dataset(trigger, pictures, tags)
     folder = trained_folder(workspace, name)
-    with storage_errors("the training"):
-        shutil.rmtree(folder, ignore_errors=True)
-    # A style is in the whole picture, and nobody's likeness says which step was best.
-    config = replace(request.config, face_weight=0.0, prior_weight=0.0, keep="last", patience=0, mask="face")
-    on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
-    plan = fitted(host.footprint(), config)
-    config = plan.config
-    notes += [plan.reason] if plan.reason else []
-    opened = host.open_session(
-        gradient_checkpointing=config.gradient_checkpointing, precision=config.precision, on_progress=on_progress, cancel=cancel
-    )
-    with opened as session:
-        outcome = train(session, dataset, config, folder, Watch(on_progress, cancel, lambda _: None))
-        checkpoint = session.checkpoint
-    if outcome.steps == 0:
-        raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
-    on_progress(Progress(Stage.SAVE, message="Saving the style"))
-    words = common_tags(tags, notes)
-    style = _stored(request, workspace, (name, trigger, words), checkpoint, outcome, config)
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    with held(folder.parent / f".{name}.lock", f"Another training of the style '{name}' is under way. Wait until it has ended, or stop it."):
+        if request.resume:
+            material = kept(workspace, name)
+        else:
+            material = _material(request, workspace, captioner, notes, on_progress, cancel)
+            keep(folder, material)
+        try:
+            outcome, checkpoint, config = _learned(material, request, folder, host, notes, on_progress, cancel)
+        except BaseException:
+            if not (folder / STATE_FILE).exists():
+                forget(folder, state=True)
+            raise
+        on_progress(Progress(Stage.SAVE, message="Saving the style"))
+        style = _stored(material, name, workspace, common_tags(material.tags, notes), checkpoint, outcome, config)
+        if not outcome.stopped_early:
+            forget(folder, state=True)
     on_progress(Progress(Stage.DONE, 1, 1, "Done"))
     if style.lora_file is None:
         raise UserInputError("The style's LoRA is gone.")
     return StyleTrainResult(
         style,
         style.lora_file,
-        len(pictures),
-        captioned,
+        len(material.pictures),
+        material.captioned,
         outcome.steps,
         outcome.seconds,
         outcome.loss,
@@ -95,6 +92,49 @@ def train_style(
         outcome.previews,
         (*notes, *outcome.notes),
     )
+
+
+def _material(
+    request: StyleTrainRequest,
+    workspace: Workspace,
+    captioner: Callable[[], Captioner | None],
+    notes: list[str],
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+) -> Material:
+    trigger, _ = checked(request, workspace)
+    pictures, tags, captioned = _captioned(request, captioner, notes, on_progress, cancel)
+    return Material(request.name.strip(), trigger, request.licence, request.checkpoint or "", captioned, pictures, tags)
+
+
+def _learned(
+    material: Material,
+    request: StyleTrainRequest,
+    folder: Path,
+    host: TrainHost,
+    notes: list[str],
+    on_progress: ProgressSink,
+    cancel: CancelToken,
+) -> tuple[TrainOutcome, CheckpointInfo, TrainConfig]:
+    dataset = style_dataset(material.trigger, material.pictures, material.tags)
+    # A style is in the whole picture, and nobody's likeness says which step was best.
+    config = replace(request.config, face_weight=0.0, prior_weight=0.0, keep="last", patience=0, mask="face")
+    on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
+    if request.resume:
+        config = TrainConfig.from_dict({**config.to_dict(), **saved_settings(folder / STATE_FILE)[1], "memory": AS_SET})
+    else:
+        plan = fitted(host.footprint(), config)
+        config = plan.config
+        notes += [plan.reason] if plan.reason else []
+    opened = host.open_session(
+        gradient_checkpointing=config.gradient_checkpointing, precision=config.precision, on_progress=on_progress, cancel=cancel
+    )
+    with opened as session:
+        outcome = train(session, dataset, config, folder, Watch(on_progress, cancel, lambda _: None), resume=request.resume)
+        checkpoint = session.checkpoint
+    if outcome.steps == 0:
+        raise UserInputError("Training was stopped before its first step, so there is nothing to keep.")
+    return outcome, checkpoint, config
 
 
 def checked(request: StyleTrainRequest, workspace: Workspace) -> tuple[str, str]:
@@ -109,7 +149,10 @@ def checked(request: StyleTrainRequest, workspace: Workspace) -> tuple[str, str]
     trigger = request.trigger.strip() or f"{name.replace('-', '')[:16]}style"
     if not plain_words(trigger):
         raise UserInputError(f"The trigger '{trigger}' must be a few plain words without commas or brackets.")
-    if (workspace.styles / f"{name}.json").exists() and not request.replace:
+    if request.resume:
+        if not (trained_folder(workspace, name) / STATE_FILE).exists():
+            kept(workspace, name)
+    elif (workspace.styles / f"{name}.json").exists() and not request.replace:
         raise UserInputError(f"You have a style '{name}' already. Choose another name, or replace it.")
     return trigger, name
 
@@ -184,14 +227,15 @@ def _text_beside(file: Path) -> list[str]:
 
 
 def _stored(
-    request: StyleTrainRequest,
+    material: Material,
+    name: str,
     workspace: Workspace,
-    called: tuple[str, str, list[str]],
+    words: Sequence[str],
     checkpoint: CheckpointInfo,
     outcome: TrainOutcome,
     config: TrainConfig,
 ) -> Style:
-    name, trigger, words = called
+    trigger = material.trigger
     lora = _free(workspace.styles / "loras", name)
     origin = LoraOrigin(
         name=lora.stem,
@@ -211,14 +255,14 @@ def _stored(
     width = read_header(lora).context
     values = {
         "id": name,
-        "name": request.name.strip(),
+        "name": material.name,
         "category": "own",
         "prompt": ", ".join(["{person}", trigger, *words]),
         "lora": lora.stem,
         "lora_for": checkpoint.name if width is not None and width not in CONTEXTS else None,
         "weight": STYLE_WEIGHT,
         "family": checkpoint.family.value,
-        "licence": request.licence,
+        "licence": material.licence,
         "source": f"trained by FaceChain for WebUI on {checkpoint.name}, {outcome.steps} steps",
     }
     try:
