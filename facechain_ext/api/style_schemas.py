@@ -69,12 +69,13 @@ class StyleTrainBody(BaseModel, extra="forbid"):
     """A style LoRA to train from pictures."""
 
     name: str
-    pictures: list[PictureBody]
+    pictures: list[PictureBody] = Field([], description="None with 'resume'.")
     trigger: str = Field("", description="The word that will call it; made of the name when empty.")
     checkpoint: str | None = Field(None, description="A name from GET /checkpoints; null is the default one.")
     settings: dict[str, Any] = Field({}, description=overridden(TrainConfig))
     licence: str = "yours"
     replace: bool = False
+    resume: bool = Field(False, description="Go on with the unfinished training of this name, from its last saved state, with its own pictures.")
 
 
 class ComposeBody(BaseModel, extra="forbid"):

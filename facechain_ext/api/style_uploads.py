@@ -78,7 +78,11 @@ def add_style_uploads(uploads: APIRouter, bodies: APIRouter, studio: Callable[[]
 
 def submit_style(studio: Studio, body: schemas.StyleTrainBody) -> Job:
     """Queue a style's training; the pictures' private folder goes when the job ends, or at once on a mistake."""
+    if body.resume == bool(body.pictures):
+        raise UserInputError("Send pictures to learn from, or 'resume', which has its own.")
     choice = choice_named(studio, body.checkpoint)
+    # Resumed, it goes on where it began.
+    checkpoint = None if body.resume and body.checkpoint is None else choice.name
     config = with_settings(choice.train, body.settings)
     if sum(len(p.data) for p in body.pictures) > LIMITS.json_bytes:
         raise TooLarge("The pictures are too large together. Send fewer or smaller ones.")
@@ -89,7 +93,7 @@ def submit_style(studio: Studio, body: schemas.StyleTrainBody) -> Job:
         for file, picture in zip(files, body.pictures, strict=True):
             if picture.caption.strip():
                 file.with_suffix(".txt").write_text(picture.caption, encoding="utf-8")
-        request = StyleTrainRequest(body.name, files, body.trigger, choice.name, config, body.licence, body.replace)
+        request = StyleTrainRequest(body.name, files, body.trigger, checkpoint, config, body.licence, body.replace, body.resume)
         return studio.submit_train_style(request, folder.remove)
     except BaseException:
         folder.remove()

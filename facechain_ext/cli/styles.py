@@ -137,7 +137,10 @@ def import_(
 
 @app.command("train")
 def train(
-    folder: Annotated[list[Path], typer.Argument(help="Pictures in the style, or folders of them; captions in .txt files beside.", show_default=False)],
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures in the style, or folders of them; captions in .txt files beside.", show_default=False)
+    ] = None,
+    *,
     name: Annotated[str, typer.Option("--name", help="What to call the style.", show_default=False)],
     trigger: Annotated[str, typer.Option(help="The word that will call it; made of the name when not given.", show_default=False)] = "",
     base: Annotated[str | None, typer.Option(help="Checkpoint: a name from 'models list', or a .safetensors file.", show_default=False)] = None,
@@ -145,14 +148,17 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", show_default=False)] = None,
     licence: Annotated[str, typer.Option(help="Of the pictures, for those you share the style with.")] = "yours",
     replace: Annotated[bool, typer.Option("--replace", help="Train a style of yours anew.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished training of this name; its pictures are kept.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a style LoRA from pictures. Ctrl-C stops and keeps what was learned."""
 
     output = Output(as_json=as_json)
     studio = make_studio(output)
+    if bool(folder) == resume:
+        raise UserInputError("Name pictures to learn from, or go on with --resume, which has its own.")
     values = studio.checkpoint(base).train.to_dict() | _settings(config) | ({"steps": steps} if steps is not None else {})
-    request = StyleTrainRequest(name, tuple(folder), trigger, base, TrainConfig.from_dict(values), licence, replace)
+    request = StyleTrainRequest(name, tuple(folder or ()), trigger, base, TrainConfig.from_dict(values), licence, replace, resume)
     with interruptible(output, keeps=True) as token, output.live() as live:
         result = studio.train_style(request, live, token)
     for note in result.notes:

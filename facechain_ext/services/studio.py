@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from facechain_ext.services.blends import ToldBlend
     from facechain_ext.services.composing import ToldPrompt
     from facechain_ext.services.prepare_person import Drafts
+    from facechain_ext.services.style_material import Unfinished
     from facechain_ext.services.styles import Imported
     from facechain_ext.styles.catalog import Style
     from facechain_ext.training.fitting import Fitted
@@ -149,9 +150,16 @@ class Studio:
         """Train a style LoRA from pictures; what comes of it is a style of the user's."""
         from facechain_ext.services.train_style import checked, train_style
 
-        checked(request, self.workspace)
-        host = self._checkpoints.open(request.checkpoint)
+        _, style = checked(request, self.workspace)
+        began_on = next((u.checkpoint for u in self.unfinished_styles() if request.resume and u.style == style), "")
+        host = self._checkpoints.open(request.checkpoint or began_on or None)
         return train_style(request, self.workspace, host, self._captioner, on_progress, cancel or CancelToken())
+
+    def unfinished_styles(self) -> list[Unfinished]:
+        """Trainings of styles that can be resumed."""
+        from facechain_ext.services.style_material import unfinished
+
+        return unfinished(self.workspace)
 
     def submit_train_style(self, request: StyleTrainRequest, on_end: Callable[[], None] = lambda: None) -> Job:
         """``train_style`` as a background job; mistakes that can be seen at once are raised at once."""

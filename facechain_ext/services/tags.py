@@ -61,7 +61,7 @@ def tagged(request: PortraitRequest, files: Mapping[str, Path], used: Sequence[L
         UserInputError: for a name that is not there, and see ``named``.
     """
     tags = {tag.name: tag for tag in named(request.exact_prompt if request.exact_prompt is not None else request.prompt)}
-    planned = any(weight.live or weight.blocks or weight.guide != 1 for weight in used)
+    planned = any(weight.live or weight.blocks or weight.guided != 1 for weight in used)
     found = []
     for weight in used:
         tag = tags.pop(weight.file.stem, None)

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from facechain_ext.config import TrainConfig
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.services.jobs import Job
 from facechain_ext.services.requests import CheckpointChoice, PortraitRequest, RankedPortraits, StyleTrainRequest, StyleTrainResult
@@ -175,6 +176,21 @@ class StylesActions:
             return
         yield from follow(job, self._parts)
 
+    def resume(self, name: str, checkpoint: str | None, values: dict[str, Any]) -> Iterator[list[Any]]:
+        """Go on with the unfinished training called ``name``, or the only one there is; outputs as ``train``."""
+        try:
+            there = self._studio.unfinished_styles()
+            named = name.strip() or (there[0].name if len(there) == 1 else "")
+            if not named:
+                raise UserInputError(f"Say which style by its name: {', '.join(u.name for u in there)}." if there else "No style's training is unfinished.")
+            choice = next((c for c in self.checkpoints() if c.name == checkpoint), None)
+            config = read_form(choice.train if choice else TrainConfig(), values)
+            job = self._studio.submit_train_style(StyleTrainRequest(named, config=config, resume=True))
+        except FaceChainError as error:
+            yield [problem_box(str(error), "Training did not start"), update(), update(), update(), update(), *self.buttons()]
+            return
+        yield from follow(job, self._parts)
+
     def _parts(self, job: Job) -> list[Part]:
         second = int(time.time()) if job.active else 0
         ended = not job.active
@@ -184,7 +200,7 @@ class StylesActions:
             Part(len(job.pictures), lambda: panels.previews(job)),
             Part(ended, lambda: update(choices=self.choices()) if ended else update()),
             Part(ended, lambda: self.cards() if ended else update()),
-            *[Part((job.state, job.token.stopping, job.token.cancelled, i), lambda i=i: self.buttons()[i]) for i in range(3)],
+            *[Part((job.state, job.token.stopping, job.token.cancelled, i), lambda i=i: self.buttons()[i]) for i in range(4)],
         ]
 
     def _live(self, job: Job) -> str:
@@ -201,10 +217,10 @@ class StylesActions:
         yield from follow(job, self._parts)
 
     def buttons(self) -> list[Any]:
-        """States of train, stop and cancel."""
+        """States of train, stop, cancel and resume."""
         job = self._studio.jobs.current("style")
         runs = job is not None and not job.token.cancelled
-        return [update(interactive=job is None), update(interactive=job is not None and runs and not job.token.stopping), update(interactive=runs)]
+        return [update(interactive=job is None), update(interactive=job is not None and runs and not job.token.stopping), update(interactive=runs), update(visible=job is None and bool(self._studio.unfinished_styles()))]
 
     def stop(self) -> list[Any]:
         """Let the training end and keep what it learned; returns the buttons."""

@@ -102,16 +102,20 @@ class StylesTab:
             self._form = rows(found[0].train if found else TrainConfig(), "facechain_style_train", (("steps", "rank"), ("learning_rate", "batch")))
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._start = make(gr.Button, "Train style", variant="primary", elem_id="facechain_style_start")
+                self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_style_resume")
                 self._stop = make(gr.Button, "Stop and keep", interactive=False, elem_id="facechain_style_stop")
                 self._cancel = make(gr.Button, "Cancel", variant="stop", interactive=False, elem_id="facechain_style_cancel")
 
     def _wire(self) -> Loads:
         act = self._act
         form = [self._name, self._words, self._negative, self._lora, self._weight, self._category, self._licence]
-        running = [self._live, self._chart, self._previews, self._style, self._cards, self._start, self._stop, self._cancel]
+        running = [self._live, self._chart, self._previews, self._style, self._cards, self._start, self._stop, self._cancel, self._resume]
 
         def train(given: Any, name: str, trigger: str, checkpoint: str, licence: str, *values: Any) -> Iterator[list[Any]]:
             yield from act.train(given, name, trigger, checkpoint, licence, self._form.values(values))
+
+        def resume(name: str, checkpoint: str, *values: Any) -> Iterator[list[Any]]:
+            yield from act.resume(name or "", checkpoint, self._form.values(values))
 
         bind(self._style.change, act.chosen, [self._style], [*form, self._delete, self._export, self._confirmation], queue=False)
         bind(self._save.click, act.save, [self._style, *form], [self._style, self._cards, self._said], queue=False)
@@ -122,8 +126,9 @@ class StylesTab:
         bind(self._take.click, act.import_, [self._files, self._brackets], [self._files, self._style, self._cards, self._said])
         inputs = [self._pictures, self._new_name, self._trigger, self._base, self._new_licence, *self._form.components]
         bind(self._start.click, train, inputs, running)
-        bind(self._stop.click, act.stop, [], [self._start, self._stop, self._cancel], queue=False)
-        bind(self._cancel.click, act.cancel, [], [self._start, self._stop, self._cancel], queue=False)
+        bind(self._resume.click, resume, [self._new_name, self._base, *self._form.components], running)
+        bind(self._stop.click, act.stop, [], running[-4:], queue=False)
+        bind(self._cancel.click, act.cancel, [], running[-4:], queue=False)
         bind(self._preview.click, act.preview, [self._style, self._person], [self._live, self._gallery])
         return [(lambda: self._shown(None, None, None), [self._person, self._lora, self._base]), (act.attach, running)]
 

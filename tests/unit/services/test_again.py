@@ -11,7 +11,8 @@ from PIL import Image
 
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import StorageError, UserInputError
-from facechain_ext.services.again import parsed, recipe_of, split
+from facechain_ext.services.again import faithful, parsed, recipe_of, split
+from facechain_ext.services.composing import told
 from facechain_ext.services.requests import PortraitRequest
 from tests.unit.services.conftest import PERSON
 
@@ -72,12 +73,24 @@ def test_what_the_webui_writes_is_read():
     assert split(text)[:2] == ("photo of sks man, night, <lora:Ada:0.8>\nsecond line", 'hat, "red"')
 
 
+def test_words_that_come_to_another_prompt_today_are_taken_whole():
+    text = 'photo of sks man, old style <lora:Ada:0.8>\nSteps: 20, Sampler: Euler, Seed: 42, Size: 64x64, FaceChain person: Ada, RNG: NV, Clip skip: 2'
+    recipe = parsed(text)
+    assert (recipe.request.made.clip_skip, recipe.request.config.face_pass) == (2, "off")
+    assert "random numbers of NV" in recipe.notes[0]
+    same, other = (told(None, "sks man", replace(recipe.request, exact_prompt=words)) for words in (recipe.prompt, "photo of sks man, new style"))
+    assert faithful(recipe, same) == recipe.request
+    assert faithful(recipe, other).exact_prompt == recipe.prompt
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a cat\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64", "name no person"),
         ("Steps: 20, Sampler: Euler, Size: 64x64, FaceChain person: Ada", "seed"),
         ("Steps: many, Sampler: Euler, Seed: 1, Size: 64x64, FaceChain person: Ada", "Steps: many"),
+        ("Steps: 2, Sampler: Euler, Seed: 1, Size: 64x64, FaceChain person: Ada, Hires upscale: 2", "high resolution fix"),
+        ("Steps: 2, Sampler: Euler, Schedule type: Beta, Seed: 1, Size: 64x64, FaceChain person: Ada", "schedule 'Beta'"),
         ("Steps: 2, Sampler: Heun, Seed: 1, Size: 64x64, FaceChain person: Ada", "Heun"),
     ],
 )

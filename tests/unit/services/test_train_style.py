@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from facechain_ext.config import PortraitConfig, TrainConfig
-from facechain_ext.errors import Cancelled, UserInputError
+from facechain_ext.errors import Cancelled, HostError, UserInputError
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.requests import PortraitRequest, StyleTrainRequest
 from facechain_ext.services.studio import Studio
@@ -86,6 +87,45 @@ def test_cancelling_and_mistakes_leave_no_style(copy, pictures, tmp_path):
         with pytest.raises(UserInputError, match=said):
             copy.train_style(request)
     assert not list(copy.workspace.styles.glob("*.json"))
+
+
+def test_a_style_goes_on_where_it_was_cancelled(copy, pictures, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(pictures, mine)
+    config = dataclasses.replace(QUICK, steps=6, previews=0)
+    whole = copy.train_style(StyleTrainRequest("Whole", (mine,), "zebra", config=config))
+    token = CancelToken()
+
+    def cancel_at_four(event):
+        if event.stage is Stage.TRAIN and event.step == 4:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        copy.train_style(StyleTrainRequest("Halves", (mine,), "zebra", config=config, licence="CC0"), cancel_at_four, token)
+    # The pictures may be gone by then.
+    shutil.rmtree(mine)
+    assert [(u.name, u.step, u.steps) for u in copy.unfinished_styles()] == [("Halves", 4, 6)]
+    done = copy.train_style(StyleTrainRequest("Halves", resume=True, config=TrainConfig()))
+    assert (done.steps, done.pictures, done.style.licence) == (6, 4, "CC0")
+    assert [p.loss for p in done.curve] == [p.loss for p in whole.curve]
+    with safe_open(whole.lora, "pt") as a, safe_open(done.lora, "pt") as b:
+        assert all(a.get_tensor(key).equal(b.get_tensor(key)) for key in a.keys())  # noqa: SIM118
+    assert copy.unfinished_styles() == []
+    assert not (copy.workspace.styles / "training" / "halves" / "pictures").exists()
+    with pytest.raises(UserInputError, match="no unfinished training of a style 'halves'"):
+        copy.train_style(StyleTrainRequest("Halves", resume=True))
+
+
+def test_two_trainings_of_one_style_do_not_meet(copy, pictures):
+    def second(event):
+        if event.stage is Stage.TRAIN:
+            with pytest.raises(HostError, match="under way"):
+                copy.train_style(StyleTrainRequest("Twice", (pictures,), config=QUICK))
+            seen.append(event)
+
+    seen: list[object] = []
+    assert copy.train_style(StyleTrainRequest("Twice", (pictures,), config=dataclasses.replace(QUICK, steps=1, previews=0)), second).steps == 1
+    assert seen
 
 
 def test_as_a_job(copy, pictures):

@@ -34,7 +34,7 @@ def test_weights(prompt, pieces):
 
 
 def test_break_is_a_word_in_brackets():
-    assert [p.new_chunk for p in weighted("a BREAK (b BREAK c)")] == [False, True, False, False, False]
+    assert [p.new_chunk for p in weighted("a BREAK (b BREAK c)")] == [False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
