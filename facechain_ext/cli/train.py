@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +30,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder that also gets the LoRA file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the person's unfinished training.")] = False,
     continue_from: Annotated[
-        str | None, typer.Option(help="A finished LoRA of the person (see 'people show') that learns on; its rank and alpha are kept.")
+        str | None, typer.Option(help="A finished LoRA of the person (see 'people show') that learns on; its kind, rank and alpha are kept.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -52,7 +51,8 @@ def train(
             raise UserInputError("--resume goes on with an unfinished training, --continue-from with a finished LoRA. Use one of them.")
         own = studio.continued(person, continue_from, settings)
         # What the checkpoint suggests gives way to the LoRA; what was asked for is refused below when it is another.
-        settings = replace(own, rank=rank) if rank is not None else own
+        asked = {name: from_file[name] for name in ("kind", "rank", "alpha") if name in from_file} | ({"rank": rank} if rank is not None else {})
+        settings = TrainConfig.from_dict({**own.to_dict(), **asked})
     request = TrainRequest(person, base, settings, resume, continue_from, out)
     with interruptible(output, keeps=True) as token, output.live() as live:
         result = studio.train(request, live, token)

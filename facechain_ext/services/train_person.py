@@ -113,14 +113,13 @@ def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome, plan: str) 
 
 
 def continued(folder: PersonFolder, name: str, config: TrainConfig) -> TrainConfig:
-    """``config`` with the rank and alpha of the person's LoRA ``name``, which a training that continues it keeps.
+    """``config`` with the kind, rank and alpha of the person's LoRA ``name``, which a training that continues it keeps.
 
     Raises:
-        UserInputError: when the person has no such LoRA.
-        FileFormatError: when it is not a plain LoRA.
+        UserInputError: when the person has no such LoRA, or it is of a form that no training here has.
+        FileFormatError: when it cannot be read.
     """
-    start = read_start(lora_file(folder, name))
-    return replace(config, rank=start.rank, alpha=start.alpha)
+    return read_start(lora_file(folder, name)).settings(config)
 
 
 def lora_file(folder: PersonFolder, name: str) -> Path:

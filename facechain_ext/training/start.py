@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from facechain_ext.config import TrainConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.lora.adapters import DOWN, UP
 from facechain_ext.lora.files import LoraFile, check_family, content_hashes, read_lora
-from facechain_ext.lora.kinds import LoraModule
 from facechain_ext.lora.network import InjectedLora
-from facechain_ext.lora.sizes import Kind
+from facechain_ext.lora.restore import Learned, learned_in
 from facechain_ext.ports import Family
 
 
@@ -23,30 +18,25 @@ class Start:
     """What a training begins with instead of a fresh adapter."""
 
     lora: LoraFile
-    modules: Mapping[str, LoraModule]
-    """Its layers, all of them plain."""
+    learned: Learned
     said: str
     """Name and content hash, for the metadata of what grows from it."""
-    rank: int
-    alpha: float
+
+    def settings(self, config: TrainConfig) -> TrainConfig:
+        """``config`` with the settings that the LoRA decides."""
+        found = self.learned
+        return replace(config, kind=found.kind.value, rank=found.rank, alpha=found.alpha, text_rank=found.text_rank)
 
 
 def read_start(file: Path) -> Start:
     """The LoRA in ``file`` as a beginning.
 
     Raises:
-        FileFormatError: when it cannot be read, or is not a plain LoRA.
-        UserInputError: when its layers have different ranks, which one training cannot go on with.
+        FileFormatError: when it cannot be read.
+        UserInputError: when it is of a form that no training here has, see ``learned_in``.
     """
     lora = read_lora(file)
-    modules = {name: module for name, module in lora.modules.items() if isinstance(module, LoraModule) and module.mid is None}
-    if len(modules) < len(lora.modules):
-        raise UserInputError(f"{file.name} is no plain LoRA, and only these can be continued. Train anew, or choose another LoRA.")
-    shapes = {(module.rank, module.alpha) for module in modules.values()}
-    if len(shapes) > 1:
-        raise UserInputError(f"The layers of {file.name} have different ranks, so it cannot be continued. Train anew, or choose another LoRA.")
-    [(rank, alpha)] = shapes
-    return Start(lora, modules, f"{file.stem} {content_hashes(file.read_bytes())[0][:12]}", rank, alpha)
+    return Start(lora, learned_in(lora), f"{file.stem} {content_hashes(file.read_bytes())[0][:12]}")
 
 
 def checked(start: Start, config: TrainConfig, family: Family) -> Start:
@@ -56,13 +46,14 @@ def checked(start: Start, config: TrainConfig, family: Family) -> Start:
         UserInputError: when the checkpoint is of another family, or kind, rank and alpha are not the LoRA's own.
     """
     check_family(start.lora, family)
-    if (config.rank, config.alpha) != (start.rank, start.alpha):
+    found = start.learned
+    if config.kind != found.kind.value:
+        raise UserInputError(f"{start.lora.name} is of the kind {found.kind.value} and can go on as that only, not as {config.kind}.")
+    if (config.rank, config.alpha) != (found.rank, found.alpha):
         raise UserInputError(
-            f"The LoRA {start.lora.name} has rank {start.rank} and alpha {start.alpha:g}; a training that continues it keeps them. "
+            f"The LoRA {start.lora.name} has rank {found.rank} and alpha {found.alpha:g}; a training that continues it keeps them. "
             f"Leave rank and alpha out, or train anew."
         )
-    if config.kind != Kind.LORA.value:
-        raise UserInputError(f"{start.lora.name} is a plain LoRA and can go on as one only, not as {config.kind}. Set the kind to lora.")
     return start
 
 
@@ -73,15 +64,15 @@ def begin_with(start: Start, adapter: InjectedLora) -> None:
         UserInputError: when it has layers that this training does not adapt, or of another shape.
     """
     state, strange = adapter.copied(), []
-    for name, module in start.modules.items():
-        halves = {DOWN: module.down.to(torch.float32), UP: module.up.to(torch.float32)}
-        if name not in state or any(half.shape != state[name][key].shape for key, half in halves.items()):
+    for name, tensors in start.learned.state.items():
+        mine = state.get(name, {})
+        if {key: tensor.shape for key, tensor in tensors.items()} != {key: tensor.shape for key, tensor in mine.items()}:
             strange.append(name)
         else:
-            state[name] = halves
+            state[name] = tensors
     if strange:
         raise UserInputError(
-            f"The LoRA {start.lora.name} does not fit this training: {len(strange)} of its layers are not adapted here or have another shape. "
-            "Continue it with the settings and the kind of checkpoint it was trained with."
+            f"The LoRA {start.lora.name} does not fit this training: {len(strange)} of its layers are not adapted here or have another shape, "
+            f"{strange[0]} for one. Continue it with the settings and the kind of checkpoint it was trained with."
         )
     adapter.load_state(state)

@@ -193,7 +193,7 @@ class UniPc(_ByTimes):
         solver.sigmas = torch.tensor(np.sqrt((1 - alphas) / alphas), dtype=torch.float32)
         solver.set_begin_index(0)
         for time in solver.timesteps:
-            x = solver.step(predict(x, float(time)), time, x).prev_sample
+            (x,) = solver.step(predict(x, float(time)), time, x, return_dict=False)
         return x
 
 

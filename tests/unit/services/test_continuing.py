@@ -92,6 +92,21 @@ def test_settings_take_the_loras_rank(copy):
     assert copy.continued(PERSON, LORA, replace(QUICK, rank=32, alpha=8.0)) == QUICK
 
 
+@pytest.mark.parametrize(("kind", "more"), [("dora", {}), ("lokr", {"alpha": 1.0})])
+def test_other_kinds_learn_on(copy, kind, more):
+    config = replace(QUICK, kind=kind, steps=3, learning_rate=5e-3, **more)
+    first = copy.train(TrainRequest(PERSON, config=config))
+    settings = copy.continued(PERSON, first.lora.stem, replace(STILL, targets=config.targets))
+    assert (settings.kind, settings.rank, settings.alpha) == (kind, config.rank, config.alpha)
+    on = copy.train(TrainRequest(PERSON, config=settings, continue_from=first.lora.stem))
+    ours, theirs = load_file(first.lora), load_file(on.lora)
+    assert ours.keys() == theirs.keys()
+    # AdamW's decay and a step of 1e-9 are all that happens; files of LoRA, rsLoRA and DoRA are in halves.
+    assert all(torch.allclose(ours[key].float(), theirs[key].float(), rtol=2e-3, atol=1e-5) for key in ours)
+    with pytest.raises(UserInputError, match=f"of the kind {kind}"):
+        copy.train(TrainRequest(PERSON, config=replace(settings, kind="lora"), continue_from=first.lora.stem))
+
+
 def test_what_cannot_be_continued_is_said(copy):
     before = contents(copy.workspace.root)
     with pytest.raises(UserInputError, match=r"no LoRA called 'nonsuch'\. There are: Ada_Lovelace"):
