@@ -217,6 +217,13 @@ def test_full_disk_while_training(
     assert after | told == before | told
 
 
+def test_full_disk_while_training_a_style(empty, photos) -> None:
+    refused(empty("styles", "train", *photos[:2], "--name", "Greys", "--steps", 2, largest_file=2000), "disk", "the training's pictures")
+    assert not list(empty.root.rglob("*.png"))
+    refused(empty("styles", "train", "--name", "Greys", "--resume"), "no unfinished training")
+    refused(empty("styles", "train", "--name", "Greys"), "--resume")
+
+
 def test_full_disk_while_generating(copied, person: str, snapshot) -> None:
     """Every portrait has room, the contact sheet of all of them has not."""
     before = files_only(snapshot(copied.root))
