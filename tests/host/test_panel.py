@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -252,12 +254,27 @@ def test_script_info_names_the_arguments(webui: WebUi) -> None:
     assert labels[:2] == ["Enable", "Person"]
 
 
-def test_a_style_is_blended_in_and_leaves_nothing(webui: WebUi, config: dict[str, Any], probed: WebUi) -> None:
+@pytest.fixture
+def look(webui: WebUi, trained: str) -> Iterator[str]:
+    """A style with a LoRA for the checkpoint that is loaded: a shipped one, else a copy of the person's LoRA as one."""
+    if webui.get("/facechain/v1/checkpoints")[0]["name"] == "tiny-faces":
+        yield "charcoal"
+        return
+    file = webui.loras.parent / "host-look.safetensors"
+    shutil.copyfile(webui.loras / f"{trained}.safetensors", file)
+    webui.post("/sdapi/v1/refresh-loras")
+    made = webui.post("/facechain/v1/styles", {"name": "Host Look", "prompt": "a drawing", "lora": file.stem, "weight": 0.8, "replace": True})
+    yield made["id"]
+    webui.http.delete(f"/facechain/v1/styles/{made['id']}")
+    file.unlink()
+
+
+def test_a_style_is_blended_in_and_leaves_nothing(webui: WebUi, config: dict[str, Any], look: str, probed: WebUi) -> None:
     plain, before = webui.draw().pixels, probed.state()
-    asked = {**config, "style": "charcoal"}
+    asked = {**config, "style": look}
     mine, styled = draw(webui, {**asked, "balance": 1.0}), draw(webui, {**asked, "balance": 0.0})
     assert mine.pixels != styled.pixels
-    assert values(mine.infotexts[0])["FaceChain style"] == "charcoal"
+    assert values(mine.infotexts[0])["FaceChain style"] == look
     blends = [values(drawn.infotexts[0])["FaceChain blend"] for drawn in (mine, styled)]
     assert blends[0] != blends[1]
     assert draw(webui, {**asked, "blend": blends[1]}).pixels == styled.pixels
