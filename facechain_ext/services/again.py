@@ -12,7 +12,6 @@ from typing import Any
 from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import StorageError, UserInputError
 from facechain_ext.portraits import infotext as keys
-from facechain_ext.portraits.face_pass import OFF
 from facechain_ext.portraits.infotext import read_infotext
 from facechain_ext.ports import MadeWith
 from facechain_ext.services.composing import ToldPrompt
@@ -139,7 +138,7 @@ def parsed(text: str) -> Recipe:
         "sampler": _sampler(values),
     }
     # The WebUI's panel knows no face pass.
-    settings["face_pass"] = OFF
+    settings["face_pass"] = "off"
     for key, (name, read) in SETTINGS.items():
         if key in values:
             try:

@@ -84,7 +84,8 @@ class Room:
                 # The host waits for its turn.
                 self.on_progress(event)
                 return
-            step = done * part.steps + event.step * size
+            # Some samplers ask the model once more or less than there are steps.
+            step = done * part.steps + round(event.step / (event.total or part.steps) * part.steps) * size
             self.on_progress(Progress(Stage.GENERATE, step, many * part.steps, f"Portrait {done + 1} of {many}"))
 
         with contextlib.closing(self.host.generate(part, on_step, self.cancel)) as images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facechain_ext.blend import Region
@@ -29,30 +29,36 @@ OVERLAP = 0.125
 """How much of a person's part of the picture it shares with the next one's: there one goes over into the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What requests can name."""
+
+    styles: Sequence[Style]
+    loras: Mapping[str, Path]
+    """LoRA files by their stem, for tags."""
+
+
 def make_portraits(
     request: PortraitRequest,
     workspace: Workspace,
     host: ImageGenerator,
     analyzer: FaceAnalyzer,
-    styles: Sequence[Style],
+    stock: Stock,
     on_progress: ProgressSink,
     cancel: CancelToken,
-    loras: Mapping[str, Path] | None = None,
 ) -> RankedPortraits:
     """Generate, rank and write; files appear only when all are made.
-
-    ``loras`` are the files, by stem, that tags in the user's words may name.
 
     Raises:
         UserInputError: for an unknown person or style, a person without LoRA, or a tag that cannot be followed.
         Cancelled: nothing was written.
     """
-    style = find_style(styles, request.style).on(host.checkpoint.name) if request.style else None
+    style = find_style(stock.styles, request.style).on(host.checkpoint.name) if request.style else None
     bare = without_tags(request)
     sitters = sitters_of(bare, workspace, host, analyzer, style)
     sampling = sampling_of(bare, sitters, host, style)
-    sampling = replace(sampling, loras=tagged(request, loras or {}, sampling.loras), made=request.made or host.made)
-    sitters = [replace(sitter, loras=tagged(request, loras or {}, sitter.loras)) for sitter in sitters]
+    sampling = replace(sampling, loras=tagged(request, stock.loras, sampling.loras), made=request.made or host.made)
+    sitters = [replace(sitter, loras=tagged(request, stock.loras, sitter.loras)) for sitter in sitters]
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
     candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)

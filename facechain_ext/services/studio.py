@@ -237,13 +237,14 @@ class Studio:
 
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""
-        from facechain_ext.services.portraits import make_portraits
+        from facechain_ext.services.portraits import Stock, make_portraits
 
         self.workspace.existing_person(request.person)
         # Before anything is loaded: a LoRA of another model family is refused here.
         problems = self.blend(request).problems if request.with_lora else ()
         host = self._checkpoints.open(request.checkpoint)
-        made = make_portraits(request, self.workspace, host, self.analyzer, self.styles(), on_progress, cancel or CancelToken(), self._named_loras())
+        stock = Stock(self.styles(), self._named_loras())
+        made = make_portraits(request, self.workspace, host, self.analyzer, stock, on_progress, cancel or CancelToken())
         return replace(made, notes=(*made.notes, *problems))
 
     def blend(self, request: PortraitRequest) -> ToldBlend:
