@@ -62,7 +62,7 @@ def keep(folder: Path, material: Material) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             place.mkdir(parents=True, exist_ok=True)
             for number, picture in enumerate(material.pictures):
-                with atomic_path(place / f"{number:04d}.png", "a picture") as temporary:
+                with atomic_path(place / f"{number:04d}.png", "the training's pictures") as temporary:
                     # Little compression: much quicker, and they are soon gone.
                     PilImage.fromarray(picture).save(temporary, "PNG", compress_level=1)
         said = {name: getattr(material, name) for name in ("name", "trigger", "licence", "checkpoint", "captioned")}
