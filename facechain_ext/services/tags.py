@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,11 @@ def named(prompt: str) -> list[Tag]:
         # One weight counts for both; of two the text encoder's comes first.
         found.append(Tag(name, weights[min(1, len(weights) - 1)], weights[0]))
     return found
+
+
+def without(prompt: str, names: Collection[str]) -> str:
+    """``prompt`` without the tags of the LoRAs called ``names``."""
+    return TAG.sub(lambda found: "" if found[1] == "lora" and found[2] in names else found[0], prompt)
 
 
 def without_tags(request: PortraitRequest) -> PortraitRequest:

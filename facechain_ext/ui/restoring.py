@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from facechain_ext.errors import FaceChainError, UserInputError
 from facechain_ext.services.again import Recipe, recipe_of
 from facechain_ext.services.studio import Studio
+from facechain_ext.services.tags import without
 from facechain_ext.ui.compat import update, uploaded
 from facechain_ext.ui.uploads import discard, only_uploads
 from facechain_ext.ui.words import note_box, problem_box
@@ -42,7 +43,18 @@ def read_picture(studio: Studio, value: Any) -> Restored:
         recipe = recipe_of(files[0])
     finally:
         discard(files)
+    recipe = _with_own_weights(studio, recipe)
     return Restored(recipe, note_box(" ".join(_remarks(studio, recipe)), "Set as the picture was made"))
+
+
+def _with_own_weights(studio: Studio, recipe: Recipe) -> Recipe:
+    """``recipe`` without the tags of face and style in a whole prompt: on the page the sliders say their weights."""
+    request = recipe.request
+    if request.exact_prompt is None:
+        return recipe
+    names = {lora.name for name in (request.person, *request.beside) for lora in studio.person(name).loras}
+    names |= {style.lora for style in studio.styles() if style.id == request.style and style.lora}
+    return replace(recipe, request=replace(request, exact_prompt=without(request.exact_prompt, names)))
 
 
 def _remarks(studio: Studio, recipe: Recipe) -> list[str]:
@@ -64,7 +76,7 @@ def _remarks(studio: Studio, recipe: Recipe) -> list[str]:
         found.append("The checkpoint of this name is another one than the picture's: the picture will be another one.")
     if not request.with_lora:
         found.append("It was made without the face LoRA, which this page always uses.")
-    return found
+    return [*found, *recipe.notes]
 
 
 def boxes(restored: Restored, words: tuple[str, str], checkpoints: Sequence[str]) -> list[Any]:
