@@ -182,6 +182,7 @@ def measure_balance(
     Raises:
         Cancelled: nothing is remembered.
     """
+    on_progress(Progress(Stage.GENERATE, message="Pictures without the style, to compare with"))
     trial = _Trial(pair, analyzer, config, cancel)
     begun = time.monotonic()
     weight = pair.style.weight if config.style_weight is None else config.style_weight
