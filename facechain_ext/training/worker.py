@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from facechain_ext.training.samples import gradients
 Opener = Callable[[int], AbstractContextManager[TrainSession]]
 """Opens the leader's checkpoint once more, for the worker of that number from 1; can be sent to another process."""
 
+GRACE = 30.0
+"""Seconds between a polite kill and the end of a worker whose leader says nothing."""
+
 
 @dataclass
 class Lesson:
@@ -41,8 +46,9 @@ class Lesson:
 
 def work(number: int, opener: Opener, config: TrainConfig, line: Connection, meeting: Path, threads: int) -> None:
     """Serve the leader at the other end of ``line`` until it says so or is no more."""
-    # Ctrl-C goes to every process of a terminal, and what it means is the leader's to say.
+    # Ctrl-C goes to every process of a terminal, a polite kill to every one of a service, and what it means is the leader's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _last_call)
     torch.set_num_threads(threads)
     try:
         with opener(number) as session, adapted(session, config) as adapter:
@@ -55,6 +61,13 @@ def work(number: int, opener: Opener, config: TrainConfig, line: Connection, mee
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _last_call(*_: object) -> None:
+    """The leader has that long to end its step and keep what it has."""
+    timer = threading.Timer(GRACE, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _serve(number: int, lesson: Lesson, adapter: InjectedLora, line: Connection, meeting: Path) -> None:

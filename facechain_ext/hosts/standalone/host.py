@@ -38,7 +38,7 @@ class StandaloneSession:
     def __init__(self, parts: Parts, checkpoint: CheckpointInfo, elsewhere: Opener) -> None:
         self._parts, self._elsewhere = parts, elsewhere
         self._vae = Resting(parts.vae, parts.device)
-        self._texts = [Resting(encoder, parts.device) for encoder in (parts.text_encoder,)]
+        self._texts = [Resting(encoder, parts.device) for encoder in getattr(parts, "text_encoders", (parts.text_encoder,))]
         self._text_learns = False
         self._offloaded: OffloadedWeights | None = None
         self.checkpoint = checkpoint

@@ -40,6 +40,7 @@ def few(monkeypatch):
     monkeypatch.setattr(standalone, "OffloadedWeights", partial(OffloadedWeights, window=1, least=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [{}, {"gradient_checkpointing": True, "kind": "dora", "targets": "conv"}, {"kind": "lokr", "text_encoder_rate": 1e-4}],
@@ -62,6 +63,7 @@ def test_the_same_is_learned_and_drawn_with_a_layer_at_a_time(host, dataset, tmp
     assert snapshot(host) == before
 
 
+@pytest.mark.slow
 def test_it_is_the_last_way_out_before_a_lower_resolution(host, dataset, tmp_path, monkeypatch, few):
     whole = run(host, dataset, tmp_path / "whole", replace(CONFIG, batch=1, resolution=320, steps=1, previews=0))
     real = StandaloneSession.predict

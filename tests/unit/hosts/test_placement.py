@@ -22,6 +22,7 @@ def where(module):
     return {t.device.type for t in (*module.parameters(), *module.buffers())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "text"), [(0.0, {"meta"}), (1e-4, {"cpu"})], ids=["frozen", "text learns"])
 def test_while_a_step_is_computed_only_what_learns_has_memory(host, dataset, tmp_path, monkeypatch, rate, text):
     before, seen, encoding = snapshot(host), [], []

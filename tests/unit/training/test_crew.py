@@ -100,6 +100,7 @@ def test_on_a_checkpoint_two_processes_learn_what_one_does(host, dataset, tmp_pa
     assert snapshot(host) == before
 
 
+@pytest.mark.slow
 def test_with_everything_a_training_can_have_and_resumed_by_one_alone(tmp_path):
     more = {"text_encoder_rate": 1e-3, "ema": 0.9, "accumulation": 2, "prior_weight": 1.0, "class_images": 2, "shuffle_captions": True}
     one, two = replace(ONE, kind="dora", **more), replace(TWO, kind="dora", **more)
@@ -112,6 +113,7 @@ def test_with_everything_a_training_can_have_and_resumed_by_one_alone(tmp_path):
     agree(run(SmallSession(), tmp_path / "part", one, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_training_with_all_its_steps_kept(tmp_path):
     def kill():
         [worker] = multiprocessing.active_children()
@@ -122,6 +124,7 @@ def test_a_killed_worker_ends_the_training_with_all_its_steps_kept(tmp_path):
     agree(run(Shared(), tmp_path, TWO, resume=True), run(SmallSession(), tmp_path / "one", ONE))
 
 
+@pytest.mark.slow
 def test_memory_and_losses_of_a_worker_are_everybodys(tmp_path):
     session = Shared()
     session.faults = ("memory", "nan")
@@ -131,16 +134,28 @@ def test_memory_and_losses_of_a_worker_are_everybodys(tmp_path):
     assert "stopped being a number" in outcome.notes[1]
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_worker_is_told_and_cancelling_reaches_all(tmp_path):
     session = Shared()
     session.faults = ("start",)
     with pytest.raises(TrainingError, match="no such GPU"):
         run(session, tmp_path / "a", TWO)
     token = CancelToken()
+
+    def everybody_is_told():
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+            os.kill(worker.pid, signal.SIGTERM)
+
+    def cancel_later(event):
+        at(1, everybody_is_told)(event)
+        at(3, token.cancel)(event)
+
     with pytest.raises(Cancelled, match="state at step 2 is kept"):
-        run(Shared(), tmp_path / "b", TWO, sink=at(3, token.cancel), token=token)
+        run(Shared(), tmp_path / "b", TWO, sink=cancel_later, token=token)
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_leader_that_is_killed(tmp_path):
     script = "from tests.unit.training.test_crew import *; import pathlib, time; run(Shared(), pathlib.Path(sys.argv[1]), TWO, sink=at(2, lambda: print('on', flush=True) or time.sleep(60)))"
     leader = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
