@@ -69,8 +69,8 @@ class Checkpoints(Protocol):
         """What decides how much memory and time a training on it takes, without loading it."""
         ...
 
-    def gpus(self) -> int:
-        """GPUs that one training can use together; 1 where it cannot use several. Nothing is loaded for it."""
+    def gpus(self) -> int | None:
+        """GPUs of this machine, nothing is loaded for it; None where devices and precision are a WebUI's own business."""
         ...
 
 
@@ -113,8 +113,8 @@ class Studio:
         return self._checkpoints.open(choice)
 
     @property
-    def gpus(self) -> int:
-        """GPUs that one training can use together, at least 1."""
+    def gpus(self) -> int | None:
+        """GPUs of this machine; None where devices and precision are a WebUI's own business."""
         return self._checkpoints.gpus()
 
     def beside(self, workspace: Workspace) -> Studio:

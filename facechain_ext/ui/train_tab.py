@@ -41,7 +41,7 @@ ADVANCED = (
     ("preview_every", "previews"),
     ("keep", "patience"),
     ("memory", "gradient_checkpointing"),
-    ("flip", "precision"),
+    ("flip",),
 )
 
 
@@ -51,6 +51,13 @@ COSTLY = {
     *("preview_every", "previews", "prior_weight", "class_images", "memory"),
 }
 """Settings that decide time and memory."""
+
+
+def _of_the_machine(gpus: int | None) -> list[tuple[str, ...]]:
+    """Settings that matter with so many GPUs; inside a WebUI (None) none of them is ours."""
+    if gpus is None:
+        return []
+    return [("precision", "offload") if gpus else ("precision",), *([("processes",)] if gpus > 1 else [])]
 
 
 def _framing(scale: float) -> str | None:
@@ -132,8 +139,7 @@ class TrainTab:
                 elem_id="facechain_grow",
             )
             with gr.Accordion("Advanced", open=False, elem_id="facechain_advanced", elem_classes=["fc-accordion"]):
-                several = [("processes", "offload")] if self._studio.gpus > 1 else []
-                self._train_form = rows(config, "facechain_train", [*ADVANCED, *several])
+                self._train_form = rows(config, "facechain_train", [*ADVANCED, *_of_the_machine(self._studio.gpus)])
             with gr.Row(elem_classes=["fc-buttons"]):
                 self._train = make(gr.Button, "Train", variant="primary", interactive=False, elem_id="facechain_start")
                 self._resume = make(gr.Button, "Resume", visible=False, elem_id="facechain_resume")

@@ -118,9 +118,8 @@ class WebuiCheckpoints:
         self.find(choice)
         return self._host.footprint()
 
-    def gpus(self) -> int:
-        """The WebUI's own."""
-        return 1
+    def gpus(self) -> None:
+        """The WebUI's own business."""
 
     def open(self, choice: str | None) -> WebuiHost:
         """The WebUI, when its loaded checkpoint is the one asked for."""

@@ -143,9 +143,8 @@ class ForgeCheckpoints:
         self.find(choice)
         return self._host.footprint()
 
-    def gpus(self) -> int:
-        """The WebUI's own."""
-        return 1
+    def gpus(self) -> None:
+        """The WebUI's own business."""
 
     def open(self, choice: str | None) -> ForgeHost:
         """The WebUI, when its chosen checkpoint is the one asked for."""

@@ -72,8 +72,8 @@ class StandaloneCheckpoints:
         try:
             listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
         except (OSError, subprocess.SubprocessError):
-            return 1
-        return max(1, sum(line.startswith("GPU ") for line in listed.splitlines()))
+            return 0
+        return sum(line.startswith("GPU ") for line in listed.splitlines())
 
     def open(self, choice: str | None) -> StandaloneHost:
         """The host of a checkpoint; the one opened before is dropped when it is another, or when its file was replaced since."""
