@@ -76,7 +76,9 @@ def start() -> Iterator[Callable[..., Any]]:
             _choose_checkpoint(webui)
             yield webui
         finally:
-            process.terminate()
+            # The whole group: the command may be a shell that waits for the server.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
