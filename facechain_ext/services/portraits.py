@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,8 @@ def sitters_of(
 
 def own_words(prompt: str, people: int) -> list[str]:
     """The user's words for each of ``people``: divided by ``|`` where there are as many parts, else the same for all."""
-    parts = [part.strip() for part in prompt.split("|")]
+    # Within square brackets it divides words that take turns over the steps.
+    parts = [part.strip() for part in re.split(r"\|(?![^\[]*\])", prompt)]
     return parts if len(parts) == people else [prompt] * people
 
 

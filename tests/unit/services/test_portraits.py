@@ -21,6 +21,7 @@ from facechain_ext.portraits.rank import BLURRED, score
 from facechain_ext.progress import CancelToken, Stage
 from facechain_ext.services.again import recipe_of
 from facechain_ext.services.people import read_card
+from facechain_ext.services.portraits import own_words
 from facechain_ext.services.requests import PortraitRequest
 from tests.unit.services.conftest import PERSON, contents
 
@@ -108,6 +109,11 @@ def test_pictures_hold_their_recipe_and_no_path(made):
 
 def test_the_sheet_shows_them(made):
     assert pixels(made.result.sheet).shape[1] == 1200
+
+
+def test_words_for_each_are_divided_outside_of_brackets_only():
+    assert own_words("a hat | [with|without] glasses", 2) == ["a hat", "[with|without] glasses"]
+    assert own_words("[with|without] glasses", 2) == ["[with|without] glasses"] * 2
 
 
 def test_progress_only_grows(made):
