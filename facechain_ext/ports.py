@@ -167,7 +167,6 @@ class SamplingRequest:
     """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
     strength: float = 1.0
     """How much of a picture to start from is noised away and sampled anew, above 0 to 1; also the share of the steps that is run."""
-
     made: MadeWith | None = None
     """None: as the host is set."""
 
@@ -185,9 +184,7 @@ class SamplingRequest:
             return
         shape = (self.height, self.width, 3)
         if len(self.start) != len(self.seeds) or any(image.shape != shape for image in self.start):
-            raise UserInputError(
-                f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed."
-            )
+            raise UserInputError(f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed.")
         if not 0 < self.strength <= 1:
             raise UserInputError(f"The strength must be above 0 and at most 1, not {self.strength:g}.")
 
