@@ -15,6 +15,7 @@ from facechain_ext.hosts.standalone.prompts import Guidance, guided
 from facechain_ext.hosts.standalone.sampling import OnStep, made_with
 from facechain_ext.lora.files import LoraFile, check_family, read_lora
 from facechain_ext.lora.fit import lacking, misfit
+from facechain_ext.lora.kinds import DoraModule
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import block_weights, text_targets, unet_targets
@@ -29,36 +30,47 @@ Loaded = Sequence[tuple[LoraFile, LoraWeight]]
 def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Iterator[tuple[OnStep | None, Guidance]]:
     """Let the LoRAs of ``request`` act while the block runs; yields what must be told each step, and the encoded prompts.
 
-    LoRAs that stay the same over steps and picture are merged once; as soon as one does not, all act through hooks.
+    LoRAs that stay the same over steps and picture are merged once and cost nothing from then on; the others act through hooks.
 
     Raises:
         FileFormatError: for a LoRA of another family, or one that fits no layer of the checkpoint.
         UserInputError: for words of a region that change over the steps or are joined by AND.
     """
     loras = _loaded(parts, request, info)
-    if not request.regions and not any(w.live for _, w in loras):
-        unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
-        blocks = [block_weights(w.blocks, info.family) for _, w in loras]
-        with _text(parts, loras), merged(unet, [(lora, w.unet) for lora, w in loras], blocks):
+    unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
+    still, moving = _parted(loras)
+    merging = merged(unet, [(lora, w.unet) for lora, w in still], [block_weights(w.blocks, info.family) for _, w in still])
+    if not request.regions and not moving:
+        with _text(parts, loras), merging:
             yield None, _guided(parts, request, request.prompt)
         return
-    unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
-    live = LiveBlend(unet, loras, info.family, request.regions, request.window(info.resolution), request.cfg)
+    # Made before the others are merged: what some kinds change depends on the checkpoint's own weights.
+    live = LiveBlend(unet, moving, info.family, request.regions, request.window(info.resolution), request.cfg)
+    groups = [live.regions.group(w.region) for _, w in loras]
 
     def encoded(prompt: str, group: int) -> Guidance:
         # A region's words are encoded with the text parts of its own LoRAs and of those without a region.
-        heard = [pair for pair, of in zip(loras, live.groups, strict=True) if of in (EVERYWHERE, group)]
+        heard = [pair for pair, of in zip(loras, groups, strict=True) if of in (EVERYWHERE, group)]
         with _text(parts, heard):
             return _guided(parts, request, prompt)
 
     # A LoRA's region without words of its own hears the picture's, through its own text part.
-    heard = {g: live.prompts.get(g, request.prompt) for g in {*live.prompts, *live.groups} - {EVERYWHERE}}
+    heard = {g: live.prompts.get(g, request.prompt) for g in {*live.prompts, *groups} - {EVERYWHERE}}
     contexts = {group: _always(encoded(prompt, group), parts, len(request.seeds)) for group, prompt in heard.items()}
     everywhere = encoded(request.prompt, EVERYWHERE)
     if contexts and len(everywhere.wanted) > 1:
         raise _too_much()
-    with live.attached(parts.unet, contexts, partial(_negative, 1 + len(everywhere.wanted))):
+    with merging, live.attached(parts.unet, contexts, partial(_negative, 1 + len(everywhere.wanted))):
         yield live.at, everywhere
+
+
+def _parted(loras: Loaded) -> tuple[Loaded, Loaded]:
+    """Those that stay the same, and those that do not."""
+    moving = [pair for pair in loras if pair[1].live]
+    # DoRA's lengths act on the checkpoint's own outputs, which would no longer be seen.
+    if any(isinstance(update, DoraModule) and update.by_rows for lora, _ in moving for update in lora.modules.values()):
+        return [], loras
+    return [pair for pair in loras if not pair[1].live], moving
 
 
 def _negative(prompts: int, context: torch.Tensor) -> torch.Tensor:

@@ -12,11 +12,14 @@ torch = pytest.importorskip("torch")
 
 from facechain_ext.blend import Region, Schedule
 from facechain_ext.errors import FileFormatError
+from facechain_ext.hosts.standalone import blending
 from facechain_ext.hosts.standalone.checkpoints import SHIPPED, StandaloneCheckpoints
 from facechain_ext.hosts.standalone.host import StandaloneHost
 from facechain_ext.hosts.standalone.prompts import encode, matched
 from facechain_ext.hosts.standalone.webui_copy import copy_to_webui
-from facechain_ext.lora.files import LoraOrigin, write
+from facechain_ext.lora.files import LoraFile, LoraOrigin, read_lora, write
+from facechain_ext.lora.kinds import DoraModule
+from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.naming import unet_targets
 from facechain_ext.ports import Family, LoraWeight, Prediction, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, silent
@@ -201,3 +204,30 @@ def test_schedules_and_regions_act_and_are_taken_out(host, lora):
     unhurried.close()
     assert np.array_equal(images(host, request())[0], plain[0])
     assert snapshot(host) == before
+
+
+def test_a_lora_that_stays_the_same_is_merged_beside_one_that_moves(host, lora, monkeypatch):
+    before, hooked = snapshot(host), []
+
+    class Watched(LiveBlend):
+        def __init__(self, modules, loras, *args, **kwargs):
+            hooked.append([weight.unet for _, weight in loras])
+            super().__init__(modules, loras, *args, **kwargs)
+
+    monkeypatch.setattr(blending, "LiveBlend", Watched)
+    wanted = request(loras=(LoraWeight(lora, 0.4, blocks=(0.5,) * 25), LoraWeight(lora, 0.3, schedule=Schedule(0, 1, 0.2, 0.8))))
+    parted = images(host, wanted)
+    with monkeypatch.context() as patched:
+        patched.setattr(blending, "_parted", lambda loras: ([], loras))
+        together = images(host, wanted)
+    assert hooked == [[0.3], [0.4, 0.3]]
+    assert np.abs(parted[0].astype(int) - together[0]).max() <= 2
+    assert np.abs(parted[0].astype(int) - images(host, replace(wanted, loras=wanted.loras[1:]))[0]).max() > 5
+    assert snapshot(host) == before
+    # DoRA's lengths look at the layer's own output: nothing may be merged under them.
+    update = next(iter(read_lora(lora).modules.values()))
+    lengths = LoraFile("d", Family.SD1, {"x": DoraModule(update, torch.ones(8, 1))}, {})
+    pairs = [(lengths, wanted.loras[1]), (read_lora(lora), wanted.loras[0])]
+    assert blending._parted(pairs) == ([], pairs)
+    assert blending._parted(pairs[::-1]) == ([], pairs[::-1])
+    assert blending._parted([(lengths, wanted.loras[0])]) == ([(lengths, wanted.loras[0])], [])
