@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -118,7 +119,13 @@ def _sd1_shapes(shapes: dict[str, tuple[int, ...]]) -> Shapes:
 
 
 def file_sha256(file: Path) -> str:
-    """SHA-256 of the file's bytes, hex."""
+    """SHA-256 of the file's bytes, hex; a checkpoint of gigabytes is read again only when it has changed."""
+    seen = file.stat()
+    return _sha256(file, seen.st_mtime_ns, seen.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(file: Path, _changed: int, _size: int) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as source:
         while block := source.read(1 << 22):
