@@ -39,7 +39,7 @@ def styles(webui: WebUi) -> dict[str, dict[str, Any]]:
 def chosen(page: Any) -> None:
     """The style of this file in the list."""
     show(page, "Styles")
-    choose(page, "facechain_own_style", NAME)
+    choose(page, "facechain_own_style", STYLE)
     page.wait_for_function(f"document.querySelector('#facechain_style_name textarea, #facechain_style_name input').value == '{NAME}'")
 
 

@@ -77,14 +77,15 @@ def _weights(named: Named) -> dict[str, Any]:
 
 
 def _faces(named: Named) -> dict[str, Any]:
-    said = "Small faces again, larger, with the person's LoRA"
+    made: dict[str, Any] = {}
+    # Ticks beside ticks, sliders beside sliders: gradio 3 wraps a row of both.
     with gr.Row():
-        return {
-            "rank": gr.Checkbox(True, label="Most alike first", elem_id=named("rank")),
-            "face_pass": gr.Checkbox(False, label="Face pass", info=said, elem_id=named("face_pass")),
-            "face_pass_strength": _slider("face_pass_strength", "Face pass strength", named),
-            "face_pass_below": _slider("face_pass_below", "Small faces", named),
-        }
+        made["rank"] = gr.Checkbox(True, label="Most alike first", elem_id=named("rank"))
+        made["face_pass"] = gr.Checkbox(False, label="Face pass", elem_id=named("face_pass"))
+    with gr.Row():
+        made["face_pass_strength"] = _slider("face_pass_strength", "Face pass strength", named)
+        made["face_pass_below"] = _slider("face_pass_below", "Small faces", named)
+    return made
 
 
 def _several(named: Named) -> dict[str, Any]:
