@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 PIP_FLAGS := --quiet --disable-pip-version-check --prefer-binary
 BIN := .venv/bin
 
-.PHONY: demo test lint setup gradio-venvs chromium bench-likeness clean
+.PHONY: demo test lint setup gradio-venvs chromium bench-likeness bench-blend clean
 
 demo: setup
 	$(BIN)/python -m facechain_ext --workspace demo/workspace demo --out demo
@@ -14,6 +14,9 @@ demo: setup
 # How alike people become whom the embedded checkpoint has never seen; half an hour on 2 cores.
 bench-likeness: setup
 	$(BIN)/python -m facechain_ext --workspace demo/workspace bench likeness --no-photos --out benchmarks/likeness
+
+bench-blend: setup
+	$(BIN)/python -m facechain_ext --workspace demo/workspace bench blend --images 3 --out benchmarks/blend
 
 test: setup lint gradio-venvs chromium
 	$(BIN)/python -m pytest

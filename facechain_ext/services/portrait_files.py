@@ -130,7 +130,9 @@ def _panel_settings(
         **({keys.BESIDE: "; ".join(people[1:]), keys.PEOPLE_BY: config.people_by} if len(people) > 1 else {}),
         keys.STYLE: style.id if style else PLAIN.id,
         **({} if not request.with_lora else {keys.FACE_WEIGHT: f"{config.face_weight:g}"}),
-        **({keys.STYLE_WEIGHT: f"{weight:g}", keys.BLEND: blend_text(loras)} if weight is not None else {}),
+        **({keys.STYLE_WEIGHT: f"{weight:g}"} if weight is not None else {}),
+        # A face LoRA alone has a blend too when it does not simply act with its weight.
+        **({keys.BLEND: blend_text(loras)} if weight is not None or (len(people) == 1 and any(w.live for w in loras)) else {}),
         **{key: text for key, text in own.items() if text.strip()},
         keys.FACE_PASS: config.face_pass,
         keys.FACE_PASS_STRENGTH: f"{config.face_pass_strength:g}",

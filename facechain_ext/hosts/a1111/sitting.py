@@ -177,7 +177,7 @@ class Sitting:
             keys.STYLE: self.style.id if self.style else PLAIN.id,
             keys.FACE_WEIGHT: config.face_weight,
             keys.STYLE_WEIGHT: config.style_weight,
-            **({keys.BLEND: blend_text(first.loras)} if len(first.loras) > 1 else {}),
+            **({keys.BLEND: blend_text(first.loras)} if len(first.loras) > 1 or (self.many == 1 and any(w.live for w in first.loras)) else {}),
             keys.FACE_PASS: config.face_pass,
             **(passes if config.face_pass != OFF else {}),
         }

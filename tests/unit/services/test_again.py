@@ -27,6 +27,7 @@ def pixels(file: Path) -> np.ndarray:
 REQUESTS = {
     "style and words": PortraitRequest(PERSON, style="charcoal", prompt='by the sea, "calm": {person}', negative="hat: red"),
     "a face pass": PortraitRequest(PERSON, config=replace(SHORT, face_pass="always", face_pass_strength=0.6)),
+    "guidance towards the face": PortraitRequest(PERSON, config=replace(SHORT, blend="face 1 guided 2")),
     "a prompt of its own": PortraitRequest(PERSON, style="knight", exact_prompt="drawing of {person}, night", exact_negative="blur"),
     "without LoRA": PortraitRequest(PERSON, with_lora=False, prompt="laughing"),
 }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from facechain_ext.cli.bench_blend import table_of
+from facechain_ext.hosts.standalone.checkpoints import SHIPPED
+from facechain_ext.hosts.standalone.sidecar import read_sidecar
+from facechain_ext.services.balance import plan_of
 from facechain_ext.services.blend_methods import AUTO, DEFAULT, FACECHAIN, PLAIN_SUM, WITHOUT
 from facechain_ext.services.blend_report import BlendReport, Cell, likeness_at, points_of
+from facechain_ext.styles.catalog import find_style, load_styles
 
 PUBLISHED = Path(__file__).parents[3] / "benchmarks" / "blend"
 
@@ -55,3 +61,33 @@ def test_the_table_has_a_row_for_each_recipe():
     assert len(rows) == 2 + 5
     assert rows[2:3] == ["| no style |  | 0.500 | 0.100 |  |  |  | 100% | 0.50 | `p` |"]
     assert "| auto-balance | slider 0.5 | 0.300 | 0.600 | 0.300 * | +0.000 | 1 of 2 | 60% | 0.50 | each person's own |" in rows
+
+
+def published() -> BlendReport:
+    return BlendReport.from_dict(json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8")))
+
+
+def test_the_published_table_follows_from_its_report():
+    assert (PUBLISHED / "table.md").read_text(encoding="utf-8") == table_of(published()) + "\n"
+
+
+def test_the_published_default_is_the_one_that_ships():
+    report, config = published(), read_sidecar(SHIPPED / "tiny-faces.safetensors").portrait
+    assert report.checkpoint == "tiny-faces"
+    for name in report.styles:
+        style = find_style(load_styles(), name)
+        mine = [c for c in report.cells if (c.style, c.method) == (name, DEFAULT)]
+        for cell in mine:
+            balance = float(cell.strength.removeprefix("slider "))
+            assert cell.plan == str(plan_of(style, replace(config, balance=balance), style.weight))
+            assert cell.prompt == style.on(report.checkpoint).prompt.replace("{person}", "sks person")
+        assert {c.strength for c in mine} >= {"slider 0.5"}
+        assert not {"orl-03", "orl-22", "orl-38"} & set(report.people), "those it was chosen on"
+
+
+def test_the_default_keeps_what_is_promised():
+    for style in published().styles:
+        middle = next(p for p in points_of(published(), style) if (p.method, p.strength) == (DEFAULT, "slider 0.5"))
+        assert middle.gain is not None
+        assert middle.gain >= 0.08
+        assert middle.kept >= 0.85
