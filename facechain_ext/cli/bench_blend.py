@@ -11,7 +11,6 @@ from facechain_ext.services.blend_methods import DEFAULT, FACECHAIN, PLAIN_SUM, 
 from facechain_ext.services.blend_report import BlendReport, Point, points_of
 from facechain_ext.workspace import atomic_path, write_json
 
-MOST_COLUMNS = 9
 HEAD = "| {style} | strength | likeness | style | plain sum there | gain | people better | kept | one face | plan |"
 
 
@@ -42,20 +41,27 @@ def write_blend_report(report: BlendReport, folder: Path) -> None:
     title = f"Face and style on {report.checkpoint}, {len(report.people)} people, judged by {report.pack}"
     with atomic_path(folder / "plot.png", "the plot") as temporary:
         draw_blends(title, panels).save(temporary, "PNG")
-    pictures = shown(report, folder)
-    sections = []
-    for style in report.styles:
-        points = _middle(points_of(report, style))[:MOST_COLUMNS]
-        for person in report.people:
-            tiles = [
-                Labelled(pictures[place], _short(p), f"{_scores(report, place)}")
-                for p in points
-                if (place := (style, p.method, p.strength, person)) in pictures
-            ]
-            if tiles:
-                sections.append(Section(f"{style}: {person}", tiles, len(points), note=f"seed {report.seeds[0]}"))
     with atomic_path(folder / "sheet.png", "the pictures") as temporary:
-        draw_sheet("Face and style", f"checkpoint {report.checkpoint}, the same seed in every row", sections).save(temporary, "PNG")
+        note = f"checkpoint {report.checkpoint}, seed {report.seeds[0]} everywhere"
+        draw_sheet("Face and style", note, _sections(report, folder)).save(temporary, "PNG")
+
+
+def _sections(report: BlendReport, folder: Path) -> list[Section]:
+    """A row for each way of blending at its middle strength; its columns are everybody in every style."""
+    pictures = shown(report, folder)
+    points = {style: {(p.method, p.strength): p for p in points_of(report, style)} for style in report.styles}
+    sections = []
+    for method, strength in _middle(report):
+        places = [(style, method, strength, person) for style in report.styles for person in report.people]
+        tiles = [Labelled(pictures[place], small=f"{place[0]}, {place[3]}") for place in places if place in pictures]
+        numbers = [
+            f"{style}: likeness {p.likeness:.2f}, style {p.score:.2f}"
+            for style in report.styles
+            if (p := points[style].get((method, strength)))
+        ]
+        if tiles:
+            sections.append(Section(f"{method} {strength}".strip(), tiles, max(len(places), 2), note="   ".join(numbers)))
+    return sections
 
 
 def _curves(report: BlendReport, style: str) -> list[BlendCurve]:
@@ -69,16 +75,11 @@ def _curves(report: BlendReport, style: str) -> list[BlendCurve]:
     ]
 
 
-def _middle(points: list[Point]) -> list[Point]:
-    """One point of each method, of middle strength; without guidance only the plain portrait."""
-    groups = {m: [p for p in points if p.method == m] for m in dict.fromkeys(p.method for p in points)}
-    return [group[len(group) // 2] for group in groups.values()]
-
-
-def _short(p: Point) -> str:
-    return p.method if p.method in (WITHOUT, WITHOUT_GUIDED) else f"{p.method} {p.strength}"
-
-
-def _scores(report: BlendReport, place: tuple[str, str, str, str]) -> str:
-    cell = next(c for c in report.cells if (c.style, c.method, c.strength, c.person) == place)
-    return f"{cell.likeness[0]:.2f}, style {cell.score[0]:.2f}"
+def _middle(report: BlendReport) -> list[tuple[str, str]]:
+    """(method, strength) of middle strength, one for each method."""
+    groups: dict[str, list[str]] = {}
+    for cell in report.cells:
+        strengths = groups.setdefault(cell.method, [])
+        if cell.strength not in strengths:
+            strengths.append(cell.strength)
+    return [(method, strengths[len(strengths) // 2]) for method, strengths in groups.items()]

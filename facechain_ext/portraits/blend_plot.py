@@ -106,5 +106,5 @@ def _draw(pen: ImageDraw.ImageDraw, axes: _Axes, curve: BlendCurve, colour: str)
     size = 6 if strong else 4
     for (x, y), (_, _, strength) in zip(places, curve.points, strict=True):
         pen.ellipse((x - size, y - size, x + size, y + size), colour)
-        if strong:
-            pen.text((x + 8, y - 20), strength, colour, load_font(13))
+        if strong or curve.role == "bound":
+            pen.text((x + 8, y - 20 if strong else y - 8), strength if strong else curve.name, colour, load_font(13))
