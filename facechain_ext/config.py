@@ -317,6 +317,13 @@ class PortraitConfig(Settings):
     people_by: str = field(default="regions", metadata=choices("regions", "faces"))
     """Several people in one picture: each drawn in a column of its own with its own LoRA and words (regions), or the faces of a common
     draft replaced one by one (faces)."""
+    tries: int = field(default=8, metadata=limits(1, 50))
+    """Several people in one picture: how often each picture is drawn at most, until every face in it is its own person's. Drawn anew is
+    only the part of those whose face was not; the best of them is the portrait."""
+    own_likeness: float = field(default=0.45, metadata=limits(-1, 1))
+    """Several people: how alike every face must at least be to its own person."""
+    other_likeness: float = field(default=0.25, metadata=limits(-1, 1))
+    """Several people: how alike a face may at most be to any of the others."""
 
     def cross_checks(self) -> list[str]:
         return _blend_problems(self.blend) + _block_problems(self.style_blocks)

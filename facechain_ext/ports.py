@@ -163,6 +163,9 @@ class SamplingRequest:
     """A LoRA whose ``region`` is the same acts on that region's words; the negative prompt is shared."""
     apart: bool = False
     """Each region is predicted by itself, in a window of the checkpoint's native size: nothing of one reaches another."""
+    region_seeds: tuple[tuple[int, ...], ...] = field(default=())
+    """For each picture the seed of every region's noise, the first its ``seeds``; empty: each picture's seed everywhere. A region's noise is
+    that part of the whole picture's noise of its seed, so equal seeds are the picture of that seed."""
     start: tuple[Image, ...] = field(default=(), compare=False)
     """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
     strength: float = 1.0
@@ -173,6 +176,18 @@ class SamplingRequest:
     def window(self, resolution: int) -> int | None:
         """Side of the windows in latent pixels, for a checkpoint of native ``resolution`` px; None when regions are not apart."""
         return resolution // 8 if self.apart and self.regions else None
+
+    def noise_seeds(self) -> list[list[int]]:
+        """Seeds of the pictures for each region's noise, one list where all regions share it.
+
+        Raises:
+            UserInputError: when they do not fit the pictures and regions.
+        """
+        if not self.region_seeds:
+            return [list(self.seeds)]
+        if len(self.region_seeds) != len(self.seeds) or any(len(own) != len(self.regions) for own in self.region_seeds):
+            raise UserInputError("The seeds of the regions do not fit: every picture needs one for each region.")
+        return [[own[region] for own in self.region_seeds] for region in range(len(self.regions))]
 
     def check_start(self) -> None:
         """Refuse what no host can start from.

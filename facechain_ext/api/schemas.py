@@ -281,6 +281,9 @@ class PortraitView(BaseModel):
     style_score: float | None = Field(None, description="0 a plain photo .. 1 all style; null where that cannot be measured.")
     face_pass: list[str] = Field([], description="Likeness before and after of each face that was sampled again.")
     each: list[float | None] = Field([], description="With several people, from left to right: the likeness of each; likeness is the least.")
+    others: list[float] = Field([], description="Likewise: how alike each one's face is to the most similar other of them.")
+    seeds: list[int] = Field([], description="Likewise: the seed of each one's part of the picture.")
+    tries: int = Field(1, description="Which drawing of the picture this is, 1 the first.")
     infotext: str
 
 

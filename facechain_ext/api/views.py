@@ -170,6 +170,9 @@ def _result(
                     style_score=_finite(p.style_score),
                     face_pass=list(p.face_pass),
                     each=[_finite(x) for x in p.each],
+                    others=list(p.others),
+                    seeds=list(p.seeds) if p.each else [],
+                    tries=p.tries,
                     infotext=p.infotext,
                 )
                 for p, image in zip(result.portraits, images, strict=True)

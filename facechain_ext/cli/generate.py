@@ -51,6 +51,9 @@ def generate(
     face_pass: Annotated[str | None, typer.Option(help="Sample small faces again, larger: auto, off or always.")] = None,
     face_pass_strength: Annotated[float | None, typer.Option(help="How much of a face is sampled anew, 0.05 to 1.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    tries: Annotated[int | None, typer.Option(help="Several people: drawings of each picture at most, until every face is right.")] = None,
+    own_likeness: Annotated[float | None, typer.Option(help="Several people: likeness every face needs to its own person.")] = None,
+    other_likeness: Annotated[float | None, typer.Option(help="Several people: likeness a face may have at most to the others.")] = None,
     people_by: Annotated[str | None, typer.Option(help="Several people: regions (a column each) or faces (of a common draft).")] = None,
     from_infotext: Annotated[Path | None, typer.Option(help="Make a portrait again from its PNG, or from a .txt file of its parameters.")] = None,
     exact_prompt: Annotated[str | None, typer.Option(help="The whole prompt, in place of the composed one.", show_default=False)] = None,
@@ -109,11 +112,13 @@ def again(output: Output, studio: Studio, source: Path, given: Sequence[str]) ->
 def _line(portrait: Portrait) -> str:
     scores = [f"likeness {portrait.likeness:.3f}" if portrait.likeness is not None else "no face"]
     scores += [f"({' | '.join('no face' if x is None else f'{x:.3f}' for x in portrait.each)})"] if portrait.each else []
+    scores += [f"to the others ({' | '.join(f'{x:.3f}' for x in portrait.others)})"] if portrait.each and None not in portrait.each else []
     scores += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
     scores += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
     scores += [f"face pass {said}" for said in portrait.face_pass]
     flag = f"  ({' '.join(portrait.faults)})" if portrait.flagged else ""
-    return f"  {portrait.rank:2d}  {'  '.join(scores)}  seed {portrait.seed}  {portrait.file.name}{flag}"
+    seeds = "+".join(map(str, dict.fromkeys(portrait.seeds or (portrait.seed,)))) + (f"  try {portrait.tries}" if portrait.tries > 1 else "")
+    return f"  {portrait.rank:2d}  {'  '.join(scores)}  seed {seeds}  {portrait.file.name}{flag}"
 
 
 def tell(output: Output, prompt: ToldPrompt) -> None:
@@ -180,6 +185,9 @@ def report(result: RankedPortraits) -> dict[str, object]:
             "faults": list(p.faults),
             "face_pass": list(p.face_pass),
             "each": list(p.each),
+            "others": list(p.others),
+            "seeds": list(p.seeds),
+            "try": p.tries,
         }
         for p in result.portraits
     ]

@@ -86,6 +86,23 @@ def _drawn(region: Region, height: int, width: int) -> torch.Tensor:
     return along(height, y0, y1)[:, None] * along(width, x0, x1)[None, :]
 
 
+def owners(regions: Sequence[Region], height: int, width: int) -> torch.Tensor:
+    """(height, width) int64: which of ``regions``, 0 first, has most of each latent pixel; the first where none has any."""
+    drawn = Regions(regions)
+    drawn.look(height, width)
+    shares = drawn.on(height, width, torch.zeros(0))[1:]
+    groups = torch.tensor([drawn.group(region) - 1 for region in regions])
+    return torch.stack([shares[group] for group in groups.tolist()]).argmax(0)
+
+
+def composed(planes: Sequence[torch.Tensor], owner: torch.Tensor) -> torch.Tensor:
+    """One of (B, C, h, w) that has at each place what the region that owns it has in its own of ``planes``."""
+    found = planes[0].clone()
+    for region, plane in enumerate(planes[1:], start=1):
+        found = torch.where((owner == region).to(found.device), plane, found)
+    return found
+
+
 class RegionalAttention:
     """A forward hook for cross-attention: computed once for each region with its own words, and put together at the output.
 

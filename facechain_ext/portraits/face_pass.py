@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facechain_ext.faces.geometry import FACE_Y, Frame
 from facechain_ext.faces.masks import HEIGHT, face_mask, head_mask
 from facechain_ext.faces.types import Dataset, Embedding, Face, Image, Mask
+from facechain_ext.portraits.rank import Limits, margin
 from facechain_ext.ports import FaceAnalyzer
 
 AUTO, OFF, ALWAYS = "auto", "off", "always"
@@ -82,6 +83,15 @@ class Target:
     person: Embedding
     seed: int
     sampler: Sampler
+    rivals: tuple[Embedding, ...] = ()
+    """Others in the picture, whom the face should not resemble."""
+    limits: Limits = field(default_factory=Limits)
+    """What it needs, where there are ``rivals``."""
+
+    def worth(self, found: Embedding) -> float:
+        """What faces are compared by: the likeness, with ``rivals`` the margin to the limits."""
+        own = float(np.dot(found, self.person))
+        return margin(own, max(float(np.dot(found, other)) for other in self.rivals), self.limits) if self.rivals else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +121,14 @@ class FacePass:
         return image, done
 
     def _compared(self, before: Image, after: Image, target: Target) -> Passed:
-        old = float(np.dot(self.analyzer.embed(before, target.face), target.person))
+        was = self.analyzer.embed(before, target.face)
+        old = float(np.dot(was, target.person))
         again = same_place(target.face, self.analyzer.detect(after))
         if again is None:
             return Passed(old, None, math.inf, False)
-        new, moved = float(np.dot(self.analyzer.embed(after, again), target.person)), shift(target.face, again)
-        return Passed(old, new, moved, new >= old and (self.whole_head or moved <= MOVED))
+        found, moved = self.analyzer.embed(after, again), shift(target.face, again)
+        better = target.worth(found) >= target.worth(was)
+        return Passed(old, float(np.dot(found, target.person)), moved, better and (self.whole_head or moved <= MOVED))
 
 
 def scale_of(dataset: Dataset) -> float:

@@ -33,6 +33,8 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     keys.FACE_PASS_STRENGTH: ("face_pass_strength", float),
     keys.FACE_PASS_BELOW: ("face_pass_below", float),
     keys.PEOPLE_BY: ("people_by", str),
+    keys.OWN_LIKENESS: ("own_likeness", float),
+    keys.OTHER_LIKENESS: ("other_likeness", float),
     keys.BLEND: ("blend", str),
 }
 """Key in the infotext -> setting, and how to read it."""
@@ -160,7 +162,8 @@ def parsed(text: str) -> Recipe:
         beside=tuple(name.strip() for name in values.get(keys.BESIDE, "").split(";") if name.strip()),
         made=MadeWith(_whole(values, "Clip skip", 1), _whole(values, "ENSD", 0)),
         loras=tuple(tag.name for tag in named(prompt)),
-        only_seed=seed,
+        seeds=_seeds(values.get(keys.SEEDS, ""), size),
+        only_index=position,
     )
     return Recipe(request, values.get("Model hash", ""), prompt, negative, tuple(_nearly(values)))
 
@@ -218,6 +221,20 @@ def _unquoted(value: str) -> str:
         except ValueError:
             return value
     return value.strip()
+
+
+def _seeds(said: str, size: int) -> tuple[tuple[int, ...], ...]:
+    """``10+14 11+11`` -> ((10, 14), (11, 11)); none for an empty text.
+
+    Raises:
+        UserInputError: when it says other things, or another number of pictures than ``size``.
+    """
+    pictures = said.split()
+    if not pictures:
+        return ()
+    if len(pictures) != size or not all(re.fullmatch(r"\d{1,10}(\+\d{1,10})*", picture) for picture in pictures):
+        raise UserInputError(f"'{keys.SEEDS}: {said}' in the parameters cannot be read.")
+    return tuple(tuple(int(seed) for seed in picture.split("+")) for picture in pictures)
 
 
 def _whole(values: Mapping[str, str], key: str, default: int | None = None) -> int:

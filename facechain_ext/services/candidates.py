@@ -12,7 +12,7 @@ import numpy as np
 from facechain_ext.config import PortraitConfig
 from facechain_ext.faces.types import Dataset, Image
 from facechain_ext.portraits.face_pass import OFF, FacePass, Passed, Sampler, Target, scale_of, wanted
-from facechain_ext.portraits.rank import Score, in_places, score, score_people
+from facechain_ext.portraits.rank import Limits, Score, in_places, margins, score, score_people
 from facechain_ext.portraits.style_score import StyleStatistic, load_statistic
 from facechain_ext.ports import FaceAnalyzer, ImageGenerator, LoraWeight, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage
@@ -47,6 +47,21 @@ class Candidate:
     """Its place in ``request``."""
     passed: tuple[Passed, ...] = ()
     """What the face pass did to its faces."""
+    tries: int = 1
+    """Which drawing of its picture this is, 1 the first."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each region's noise, one where there are none."""
+        request = self.request
+        return request.region_seeds[self.index] if request.region_seeds else (self.seed,) * max(1, len(request.regions))
+
+
+def limits_of(config: PortraitConfig, people: int) -> Limits:
+    """What a portrait of so many people needs."""
+    if people == 1:
+        return Limits(config.min_likeness)
+    return Limits(max(config.min_likeness, config.own_likeness), people, config.other_likeness)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +76,29 @@ class Room:
     on_progress: ProgressSink
     cancel: CancelToken
 
-    def make(self, whole: SamplingRequest) -> list[Candidate]:
-        """A candidate for each seed of ``whole``, in that order."""
+    def make(self, whole: SamplingRequest, tries: int = 1, before: int = 0) -> list[Candidate]:
+        """A candidate for each seed of ``whole``, in that order: the drawing number ``tries`` of each, after ``before`` others."""
         found: list[Candidate] = []
         batch, many = self.config.batch, len(whole.seeds)
         for start in range(0, many, batch):
-            part = replace(whole, seeds=whole.seeds[start : start + batch])
-            images = self._sampled(part, start, many)
+            part = replace(whole, seeds=whole.seeds[start : start + batch], region_seeds=whole.region_seeds[start : start + batch])
+            said = f"Portrait {start + 1} of {many}" if tries == 1 else f"Try {tries}, portrait {start + 1} of {many}"
+            images = self._sampled(part, before + start, before + many, said)
             for i, image in enumerate(images):
                 self.cancel.raise_if_cancelled()
                 better, passed = self.passed(image, part, i)
                 result = self.scored(better)
-                found.append(Candidate(better, part.seeds[i], result, part, i, tuple(passed)))
-                self.on_progress(Progress(Stage.RANK, len(found), many, "Measuring likeness", likeness=result.likeness))
+                found.append(Candidate(better, part.seeds[i], result, part, i, tuple(passed), tries))
+                done = before + len(found)
+                self.on_progress(Progress(Stage.RANK, done, before + many, "Measuring likeness", likeness=result.likeness))
         return found
 
-    def _sampled(self, part: SamplingRequest, done: int, many: int) -> list[Image]:
+    @property
+    def limits(self) -> Limits:
+        """What a candidate needs."""
+        return limits_of(self.config, len(self.sitters))
+
+    def _sampled(self, part: SamplingRequest, done: int, many: int, said: str) -> list[Image]:
         size = len(part.seeds)
 
         def on_step(event: Progress) -> None:
@@ -86,7 +108,7 @@ class Room:
                 return
             # Some samplers ask the model once more or less than there are steps.
             step = done * part.steps + round(event.step / (event.total or part.steps) * part.steps) * size
-            self.on_progress(Progress(Stage.GENERATE, step, many * part.steps, f"Portrait {done + 1} of {many}"))
+            self.on_progress(Progress(Stage.GENERATE, step, many * part.steps, said))
 
         with contextlib.closing(self.host.generate(part, on_step, self.cancel)) as images:
             return list(images)
@@ -106,11 +128,16 @@ class Room:
             return image, []
         faces = self.analyzer.detect(image)
         placed = faces[:1] if many == 1 else in_places(faces, image.shape[1], many)
-        targets = [
-            Target(face, sitter.dataset.mean_embedding, part.seeds[index], self._again(sitter, part, DRAFT if replaced else None))
-            for face, sitter in zip(placed, self.sitters, strict=False)
-            if face is not None and (replaced or wanted(face, resolution, config.face_pass, config.face_pass_below))
-        ]
+        weak = [False] if many == 1 else [x < 0 for x in margins(self.scored(image), self.limits)]
+        people = [sitter.dataset.mean_embedding for sitter in self.sitters]
+        targets = []
+        for place, (face, sitter) in enumerate(zip(placed, self.sitters, strict=False)):
+            if face is None or not (replaced or weak[place] or wanted(face, resolution, config.face_pass, config.face_pass_below)):
+                continue
+            seed = part.region_seeds[index][place] if part.region_seeds else part.seeds[index]
+            rivals = tuple(other for j, other in enumerate(people) if j != place)
+            sampler = self._again(sitter, part, DRAFT if replaced else None)
+            targets.append(Target(face, people[place], seed, sampler, rivals, self.limits))
         scale = float(np.median([scale_of(sitter.dataset) for sitter in self.sitters]))
         return FacePass(self.analyzer, resolution, scale, whole_head=replaced).run(image, targets)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.infotext import infotext, save_png
-from facechain_ext.portraits.rank import Score, faults, order, summary
+from facechain_ext.portraits.rank import Limits, Score, faults, order, summary
 from facechain_ext.portraits.sheet import Labelled, contact_sheet
 from facechain_ext.ports import ImageGenerator, LoraWeight
 from facechain_ext.services.balance import blend_text
-from facechain_ext.services.candidates import Candidate, Sitter
+from facechain_ext.services.candidates import Candidate, Sitter, limits_of
 from facechain_ext.services.people import note_outside
 from facechain_ext.services.requests import Portrait, PortraitRequest, RankedPortraits
 from facechain_ext.styles.catalog import Style
@@ -23,26 +23,27 @@ SCHEMA = 1
 
 def write_portraits(
     candidates: Sequence[Candidate],
+    others: Sequence[Candidate],
     target: Path,
     request: PortraitRequest,
     sitters: Sequence[Sitter],
     host: ImageGenerator,
     style: Style | None,
 ) -> RankedPortraits:
-    """Write the best ``candidates`` of ``request`` into the new folder ``target``, whole or not at all.
+    """Write the best ``candidates`` of ``request`` into the new folder ``target``, whole or not at all; the ``others`` go into the report.
 
     Raises:
         StorageError: when there is no room.
     """
-    config, person = request.config, sitters[0].folder.name
-    if request.only_seed is not None:
-        candidates = [c for c in candidates if c.seed == request.only_seed] or candidates
-    places = order([c.score for c in candidates], config.min_likeness, len(sitters))
-    ranked = [candidates[i] for i in places]
+    config, person, limits = request.config, sitters[0].folder.name, limits_of(request.config, len(sitters))
+    if request.only_index is not None:
+        candidates = candidates[request.only_index :][:1] or candidates
+    ranked = _ranked(candidates, limits)
     kept = ranked[: config.keep or len(ranked)]
-    notes = tuple(summary([c.score for c in ranked], len(kept), config.min_likeness, len(sitters)))
+    rest = _ranked([*ranked[len(kept) :], *others], limits)
+    notes = tuple(summary([c.score for c in [*kept, *rest]], len(kept), limits))
     settings = _panel_settings(request, [s.folder.name for s in sitters], style, host, sitters[0].loras)
-    portraits = [_portrait(found, rank, len(ranked), target, request, settings, host) for rank, found in enumerate(kept, start=1)]
+    portraits = [_portrait(found, rank, len(ranked), target, limits, settings, host) for rank, found in enumerate(kept, start=1)]
     sheet, report = target / "sheet.png", target / "report.json"
     tiles = [Labelled(c.image, _said(p), _small(p), p.flagged) for c, p in zip(kept, portraits, strict=True)]
     picture = contact_sheet(" and ".join(s.folder.name for s in sitters), tiles, subtitle=kept[0].request.prompt, note=notes[0] if notes else "")
@@ -50,12 +51,16 @@ def write_portraits(
         for portrait, tile in zip(portraits, tiles, strict=True):
             save_png(tile.image, fresh / portrait.file.name, portrait.infotext)
         picture.save(fresh / sheet.name, "PNG")
-        write_json(fresh / report.name, _report(portraits, ranked, notes, [s.folder.name for s in sitters], host, style), "the report")
+        write_json(fresh / report.name, _report(portraits, [*kept, *rest], notes, [s.folder.name for s in sitters], host, style), "the report")
     # What lies in somebody else's folder goes with each who is in it, too.
     for sitter in sitters if request.out is not None else sitters[1:]:
         for file in [p.file for p in portraits] + [sheet, report]:
             note_outside(sitter.folder, file)
-    return RankedPortraits(person, target, sheet, report, tuple(portraits), len(ranked), notes)
+    return RankedPortraits(person, target, sheet, report, tuple(portraits), len(kept) + len(rest), notes)
+
+
+def _ranked(candidates: Sequence[Candidate], limits: Limits) -> list[Candidate]:
+    return [candidates[i] for i in order([c.score for c in candidates], limits)]
 
 
 def _portrait(
@@ -63,16 +68,17 @@ def _portrait(
     rank: int,
     many: int,
     target: Path,
-    request: PortraitRequest,
+    limits: Limits,
     settings: dict[str, str],
     host: ImageGenerator,
 ) -> Portrait:
     score = found.score
-    wrong = faults(score, request.config.min_likeness, 1 + len(request.beside))
-    extra = {**settings, **measured(score, wrong), keys.FACE_PASS_RESULT: "; ".join(map(str, found.passed)), "FaceChain rank": f"{rank} of {many}"}
+    wrong = faults(score, limits)
+    result = keys.FACE_PASS_RESULT
+    extra = {**settings, **_drawing(found, limits), **measured(score, wrong), result: "; ".join(map(str, found.passed)), "FaceChain rank": f"{rank} of {many}"}
     text = infotext(found.request, found.index, host.checkpoint, {key: value for key, value in extra.items() if value})
     return Portrait(
-        target / f"{rank:02d}-{found.seed}.png",
+        target / f"{rank:02d}-{'_'.join(map(str, dict.fromkeys(found.seeds)))}.png",
         found.seed,
         score.likeness,
         score.faces,
@@ -85,7 +91,23 @@ def _portrait(
         tuple(map(str, found.passed)),
         score.each,
         score.others,
+        found.seeds,
+        found.tries,
     )
+
+
+def _drawing(found: Candidate, limits: Limits) -> dict[str, str]:
+    """What makes a picture of several people again: the seeds of its batch and what its faces were measured by."""
+    if limits.people == 1:
+        return {}
+    request = found.request
+    pictures = request.region_seeds or tuple((seed,) * max(1, len(request.regions)) for seed in request.seeds)
+    return {
+        keys.SEEDS: " ".join("+".join(map(str, own)) for own in pictures),
+        keys.TRIES: str(found.tries),
+        keys.OWN_LIKENESS: f"{limits.likeness:g}",
+        keys.OTHER_LIKENESS: f"{limits.others:g}",
+    }
 
 
 def measured(score: Score, wrong: Sequence[str] = ()) -> dict[str, str]:
@@ -94,6 +116,7 @@ def measured(score: Score, wrong: Sequence[str] = ()) -> dict[str, str]:
         keys.LIKENESS: "no face" if score.likeness is None else f"{score.likeness:.3f}",
         keys.FACES: str(score.faces),
         **({keys.EACH: " ".join("no-face" if x is None else f"{x:.3f}" for x in score.each)} if score.each else {}),
+        **({keys.OTHERS: " ".join(f"{x:.3f}" for x in score.others)} if score.others and None not in score.each else {}),
         **({} if score.sharpness is None else {keys.SHARPNESS: f"{score.sharpness:.2f}"}),
         **({} if score.style is None else {keys.STYLE_SCORE: f"{score.style:.2f}"}),
         **({keys.FLAGGED: " ".join(wrong)} if wrong else {}),
@@ -107,7 +130,8 @@ def _said(portrait: Portrait) -> str:
 
 
 def _small(portrait: Portrait) -> str:
-    parts = [f"seed {portrait.seed}"]
+    parts = [f"to the others {' | '.join(f'{x:.2f}' for x in portrait.others)}"] if portrait.others and None not in portrait.each else []
+    parts += [f"seed {'+'.join(map(str, dict.fromkeys(portrait.seeds or (portrait.seed,))))}"]
     parts += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
     parts += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
     parts += ["face pass"] if portrait.face_pass else []
@@ -173,6 +197,7 @@ def _scores(found: Candidate) -> dict[str, object]:
     score = found.score
     return {
         "seed": found.seed,
+        **({"seeds": list(found.seeds), "try": found.tries} if score.each else {}),
         "likeness": score.likeness,
         "faces": score.faces,
         "sharpness": score.sharpness,

@@ -21,6 +21,7 @@ from facechain_ext.services.people import dataset_of, read_card
 from facechain_ext.services.portrait_files import SCHEMA, write_portraits
 from facechain_ext.services.requests import PortraitRequest, RankedPortraits
 from facechain_ext.services.tags import tagged, without_tags
+from facechain_ext.services.tries import drawn
 from facechain_ext.styles.catalog import Style, find_style
 from facechain_ext.styles.prompts import PLAIN
 from facechain_ext.workspace import PersonFolder, Workspace, read_json
@@ -62,8 +63,11 @@ def make_portraits(
     sitters = [replace(sitter, loras=tagged(request, stock.loras, sitter.loras)) for sitter in sitters]
     statistic = statistic_of(style, style.lora_file if style is not None and style.acts_on(host.checkpoint.name) else None)
     on_progress(Progress(Stage.LOAD, message="Loading the checkpoint"))
-    candidates = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel).make(sampling)
-    return write_portraits(candidates, _target(request, sitters[0].folder), request, sitters, host, style)
+    room = Room(host, analyzer, request.config, sitters, statistic, on_progress, cancel)
+    # What is made again is made as it was, whatever its score.
+    tries = request.config.tries if len(sitters) > 1 and request.with_lora and not request.seeds else 1
+    candidates, others = drawn(room, sampling, tries)
+    return write_portraits(candidates, others, _target(request, sitters[0].folder), request, sitters, host, style)
 
 
 def sitters_of(
@@ -106,7 +110,7 @@ def sampling_of(request: PortraitRequest, sitters: Sequence[Sitter], host: Image
     config, many = request.config, len(sitters)
     together = " and ".join(s.dataset.caption for s in sitters)
     prompt = told(style, together, replace(request, prompt=shared_words(request.prompt, many)))
-    first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
+    seeds, region_seeds = _seeds(request, many)
     side = host.checkpoint.resolution
     loras, regions = _loras(request, sitters[0].folder, host, style), ()
     if many > 1 and config.people_by == "regions":
@@ -118,7 +122,7 @@ def sampling_of(request: PortraitRequest, sitters: Sequence[Sitter], host: Image
     return SamplingRequest(
         prompt.used,
         prompt.used_negative,
-        tuple((first + i) % (SEED_MAX + 1) for i in range(config.count)),
+        seeds,
         config.width or round(side * (many - (many - 1) * OVERLAP) / 8) * 8,
         config.height or side,
         config.steps,
@@ -127,7 +131,24 @@ def sampling_of(request: PortraitRequest, sitters: Sequence[Sitter], host: Image
         loras,
         regions,
         apart=bool(regions),
+        region_seeds=region_seeds if regions else (),
     )
+
+
+def _seeds(request: PortraitRequest, people: int) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """The seed of each picture, and of each person's part of it where these were told.
+
+    Raises:
+        UserInputError: when they were told for another number of people.
+    """
+    config = request.config
+    if not request.seeds:
+        first = config.seed if config.seed is not None else secrets.randbelow(SEED_MAX - config.count)
+        return tuple((first + i) % (SEED_MAX + 1) for i in range(config.count)), ()
+    wanted = (people,) if people > 1 and config.people_by == "regions" else (1,)
+    if {len(own) for own in request.seeds} != {*wanted}:
+        raise UserInputError(f"The seeds of the pictures are not for {people} {'people' if people > 1 else 'person'}.")
+    return tuple(own[0] for own in request.seeds), request.seeds
 
 
 def columns(many: int) -> list[Region]:

@@ -92,7 +92,9 @@ class PortraitRequest:
     """Settings of the WebUI that a picture was made with; None takes the host's own."""
     loras: tuple[str, ...] = ()
     """Names of face LoRAs to use where a person has one of them; else the newest."""
-    only_seed: int | None = None
+    seeds: tuple[tuple[int, ...], ...] = ()
+    """Exactly these pictures, each drawn once, in place of those that the settings say: one seed, or with several people one for each."""
+    only_index: int | None = None
     """Of what is generated only this picture is wanted; the others are its batch, made with it for the sake of its last bits."""
 
 
@@ -135,6 +137,10 @@ class Portrait:
     """Where there are several people, from left to right: the likeness of each; ``likeness`` is the least of them."""
     others: tuple[float, ...] = ()
     """Likewise: how alike each one's face is to the most similar other of them."""
+    seeds: tuple[int, ...] = ()
+    """Likewise: the seed of each one's part of the picture; one where the parts are not apart."""
+    tries: int = 1
+    """Which drawing of the picture this is, 1 the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,7 @@ class RankedPortraits:
     portraits: tuple[Portrait, ...]
     """Those that are kept."""
     candidates: int = 0
-    """How many were made."""
+    """How many were made, with several people all drawings of each picture."""
     notes: tuple[str, ...] = ()
     """Sentences about the set: that none is what was wanted, how many were not kept."""
 

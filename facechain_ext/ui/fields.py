@@ -94,6 +94,9 @@ WORDS: dict[type[Settings], dict[str, tuple[str, str]]] = {
         "face_pass": ("Face pass", "Samples small faces again, larger, with the face LoRA. Auto: only small ones."),
         "face_pass_strength": ("Face pass strength", "More gives more likeness and less of the expression."),
         "people_by": ("Several people by", "Regions: each in a column of its own. Faces: a common draft, then face by face."),
+        "tries": ("Tries", "Several people: drawings of each picture at most, until every face is its own person's."),
+        "own_likeness": ("Likeness of each", "Several people: what every face needs to its own person."),
+        "other_likeness": ("Likeness to the others", "Several people: what a face may have at most to anyone else of them."),
         "face_pass_below": ("Small faces", "Share of the checkpoint's own size below which auto works on a face."),
     },
 }

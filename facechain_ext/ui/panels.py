@@ -188,7 +188,10 @@ def _send_buttons(file: Path, send_to: Mapping[str, str]) -> str:
 
 
 def _scores(portrait: Portrait) -> str:
-    parts = [f"seed {portrait.seed}"]
+    parts = [f"each {' | '.join('no face' if x is None else f'{x:.2f}' for x in portrait.each)}"] if portrait.each else []
+    parts += [f"to the others {' | '.join(f'{x:.2f}' for x in portrait.others)}"] if portrait.each and None not in portrait.each else []
+    parts += [f"seed {'+'.join(map(str, dict.fromkeys(portrait.seeds or (portrait.seed,))))}"]
+    parts += [f"try {portrait.tries}"] if portrait.tries > 1 else []
     parts += [] if portrait.sharpness is None else [f"sharpness {portrait.sharpness:.2f}"]
     parts += [] if portrait.style_score is None else [f"style {portrait.style_score:.2f}"]
     parts += [f"face pass: {'; '.join(portrait.face_pass)}"] if portrait.face_pass else []

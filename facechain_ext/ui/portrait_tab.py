@@ -25,6 +25,7 @@ FINE = (
     ("style_weight", "min_likeness"),
     ("face_pass", "face_pass_strength"),
     ("face_pass_below", "people_by"),
+    ("tries", "own_likeness", "other_likeness"),
     ("blend",),
     ("style_blocks",),
     ("face_guidance", "style_guidance"),

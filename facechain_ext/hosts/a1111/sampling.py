@@ -13,7 +13,7 @@ from typing import Any
 import networks
 import numpy as np
 import torch
-from modules import devices, processing, prompt_parser, scripts, shared
+from modules import devices, processing, prompt_parser, rng, scripts, shared
 from PIL import Image as PilImage
 
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
@@ -24,7 +24,7 @@ from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.live import LiveBlend
-from facechain_ext.lora.regions import EVERYWHERE
+from facechain_ext.lora.regions import EVERYWHERE, composed, owners
 from facechain_ext.ports import Family, LoraWeight, MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
@@ -85,7 +85,7 @@ def processing_of(model: Any, request: SamplingRequest, *, pin: bool) -> Any:
         kind = processing.StableDiffusionProcessingImg2Img
         more = {"init_images": [PilImage.fromarray(image) for image in request.start], "denoising_strength": request.strength}
         override |= {name: value for name, value in FROM_PICTURES.items() if name in shared.opts.data_labels}
-    return kind(
+    return _with_noise_of(request, kind)(
         sd_model=model,
         prompt=[request.prompt] * many,
         negative_prompt=[request.negative] * many,
@@ -117,6 +117,33 @@ def _set_otherwise(made: MadeWith) -> dict[str, int]:
     now = made_with()
     pairs = ((CLIP_SKIP, made.clip_skip, now.clip_skip), (SEED_DELTA, made.seed_delta, now.seed_delta))
     return {name: value for name, value, here in pairs if value != here}
+
+
+def _with_noise_of(request: SamplingRequest, kind: type[Any]) -> type[Any]:
+    """``kind`` of processing, with noise of its own for every region where ``request`` has seeds for them."""
+    first, *rest = request.noise_seeds()
+    if not rest:
+        return kind
+
+    class Regional(kind):
+        def sample(self, *args: Any, **kwargs: Any) -> Any:
+            """The WebUI's own, which takes all noise from ``rng``."""
+            self.rng = _RegionalNoise([rng.ImageRNG(self.rng.shape, seeds) for seeds in (first, *rest)], request)
+            return super().sample(*args, **kwargs)
+
+    return Regional
+
+
+class _RegionalNoise:
+    """Stands for the WebUI's ``ImageRNG``: one for each region, put together at every call."""
+
+    def __init__(self, streams: Sequence[Any], request: SamplingRequest) -> None:
+        self._streams, self.shape, self.seeds = streams, streams[0].shape, streams[0].seeds
+        self._owner = owners([r.region for r in request.regions], *self.shape[-2:])
+
+    def next(self) -> torch.Tensor:
+        """The next noise (B, C, h, w)."""
+        return composed([stream.next() for stream in self._streams], self._owner)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class _Run:
     def said(self, place: int) -> dict[str, str]:
         """What is said of the picture ``place``."""
         found = self.scores[place]
-        wrong = faults(found, self.sitting.config.min_likeness, self.sitting.many)
+        wrong = faults(found, self.sitting.limits)
         return {**measured(found, wrong), **({keys.FACE_PASS_RESULT: "; ".join(map(str, self.passed[place]))} if self.passed[place] else {})}
 
 
@@ -134,9 +134,8 @@ class FaceChainScript(scripts.Script):
         run = _run_of(p)
         if run is None:
             return
-        config, many = run.sitting.config, run.sitting.many
-        first = _place_of(run.pictures, processed) if config.rank else None
-        places = order(run.scores, config.min_likeness, many) if first is not None else list(range(len(run.scores)))
+        first = _place_of(run.pictures, processed) if run.sitting.config.rank else None
+        places = order(run.scores, run.sitting.limits) if first is not None else list(range(len(run.scores)))
         if first is not None:
             for name in ("images", "infotexts"):
                 values = getattr(processed, name)
@@ -207,7 +206,7 @@ def _below(run: _Run, places: Sequence[int], seeds: Sequence[int]) -> list[str]:
         parts += [f"face pass {said[keys.FACE_PASS_RESULT]}"] if keys.FACE_PASS_RESULT in said else []
         lines.append(" · ".join(parts) + (f" - {said[keys.FLAGGED]}" if keys.FLAGGED in said else ""))
     ranked = [run.scores[i] for i in places]
-    return lines + summary(ranked, len(ranked), sitting.config.min_likeness, sitting.many)
+    return lines + summary(ranked, len(ranked), sitting.limits)
 
 
 def _run_of(p: Any) -> _Run | None:

@@ -22,10 +22,11 @@ from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.fit import misfit
 from facechain_ext.portraits import infotext as keys
 from facechain_ext.portraits.face_pass import OFF
+from facechain_ext.portraits.rank import Limits
 from facechain_ext.ports import RegionPrompt
 from facechain_ext.progress import CancelToken, silent
 from facechain_ext.services.balance import blend_text
-from facechain_ext.services.candidates import Room, statistic_of
+from facechain_ext.services.candidates import Room, limits_of, statistic_of
 from facechain_ext.services.portraits import sampling_of, shared_words, sitters_of, worded
 from facechain_ext.services.requests import PortraitRequest
 from facechain_ext.styles.catalog import PERSON, Style, find_style
@@ -160,6 +161,11 @@ class Sitting:
         return Room(
             host_in_turn(), self._studio.analyzer, self._request.config, self._worded(own), self._statistic, silent, CancelToken()
         )
+
+    @property
+    def limits(self) -> Limits:
+        """What a picture needs so that it is not marked."""
+        return limits_of(self._request.config, self.many)
 
     @property
     def passes(self) -> bool:

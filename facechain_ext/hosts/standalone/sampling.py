@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.loading import Parts
 from facechain_ext.hosts.standalone.prompts import Guidance, guided
 from facechain_ext.hosts.standalone.samplers import SAMPLERS, Levels
+from facechain_ext.lora.regions import composed, owners
 from facechain_ext.ports import MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
@@ -29,7 +30,7 @@ def sample(
 ) -> Generator[Image, None, None]:
     """Yield one image (H, W, 3) uint8 for each of the request's seeds, which are sampled as one batch.
 
-    Picture i depends on its own seed only: all its noise comes from a CPU generator of that seed on every device, as in the WebUI with
+    Picture i depends on its own seed only (with ``region_seeds`` on those): all its noise comes from a CPU generator of that seed on every device, as in the WebUI with
     "CPU" as source of random numbers. ``before_step`` is told each step, 0 first; ``guidance`` is what ``guided`` gives, made here when it
     is None.
 
@@ -62,21 +63,27 @@ def levels_of(config: dict[str, Any]) -> Levels:
 
 
 class Streams:
-    """The noise of a batch: each seed has a generator of its own."""
+    """The noise of a batch: each seed has a generator of its own, where regions have seeds each of these."""
 
     def __init__(self, request: SamplingRequest, device: torch.device) -> None:
-        self._seeds, self._delta, self._device = request.seeds, made_with(request).seed_delta, device
-        self._generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
+        self._seeds, self._delta, self._device = request.noise_seeds(), made_with(request).seed_delta, device
+        self._generators = _seeded(self._seeds)
         self._shape = (4, request.height // 8, request.width // 8)
+        self._owner = owners([r.region for r in request.regions], *self._shape[1:]) if len(self._seeds) > 1 else None
         self._begun = False
 
     def __call__(self) -> torch.Tensor:
         """The next noise (B, 4, h, w)."""
         if self._begun and self._delta:
-            self._generators = [torch.Generator().manual_seed(seed + self._delta) for seed in self._seeds]
+            self._generators = _seeded([[seed + self._delta for seed in own] for own in self._seeds])
             self._delta = 0
         self._begun = True
-        return torch.stack([torch.randn(self._shape, generator=generator) for generator in self._generators]).to(self._device)
+        planes = [torch.stack([torch.randn(self._shape, generator=generator) for generator in own]) for own in self._generators]
+        return (planes[0] if self._owner is None else composed(planes, self._owner)).to(self._device)
+
+
+def _seeded(seeds: Sequence[Sequence[int]]) -> list[list[torch.Generator]]:
+    return [[torch.Generator().manual_seed(seed) for seed in own] for own in seeds]
 
 
 class _Denoiser:
