@@ -308,8 +308,8 @@ class PortraitConfig(Settings):
     min_likeness: float = field(default=0.0, metadata=limits(-1, 1))
     """Portraits below are flagged, never dropped."""
     face_pass: str = field(default="auto", metadata=choices("auto", "off", "always"))
-    """Sample faces again at the checkpoint's own size with the face LoRA and blend them in: small ones (auto), none, or all. The original
-    stays where that made it less alike."""
+    """Sample faces again at the checkpoint's own size with the face LoRA and blend them in: small ones, of several people also those that miss
+    their likeness (auto), none, or all. The original stays where that made it less alike."""
     face_pass_below: float = field(default=0.3, metadata=limits(0, 1))
     """What auto calls small: a face whose side is less than this share of the checkpoint's own px."""
     face_pass_strength: float = field(default=0.45, metadata=limits(0.05, 1))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facechain_ext.cli.bench_people import people
 from facechain_ext.cli.context import interruptible, make_studio
 from facechain_ext.cli.output import Output
 from facechain_ext.cli.train import read_config
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from facechain_ext.services.likeness import BenchPerson, BenchReport, PersonReport
 
 app = typer.Typer(help="Measure.", no_args_is_help=True)
+
+
+app.command("people")(people)
 
 
 @app.callback()

@@ -63,6 +63,12 @@ def _tile_side(section: Section) -> int:
     return (WIDTH - 2 * MARGIN - (section.columns - 1) * GAP) // section.columns
 
 
+def _tile_height(section: Section) -> int:
+    """Less than the side where all pictures are wider than high."""
+    side = _tile_side(section)
+    return max((min(side, round(side * t.image.shape[0] / t.image.shape[1])) for t in section.tiles), default=side)
+
+
 def _label_height(section: Section) -> int:
     return LABEL if any(t.label or t.small for t in section.tiles) else 0
 
@@ -72,7 +78,7 @@ def _height(section: Section) -> int:
     if section.curve:
         return head + 260 + 24
     rows = -(-len(section.tiles) // section.columns)
-    return head + rows * (_tile_side(section) + _label_height(section) + GAP) + 8
+    return head + rows * (_tile_height(section) + _label_height(section) + GAP) + 8
 
 
 def _draw_section(page: PilImage.Image, pen: ImageDraw.ImageDraw, section: Section, top: int) -> None:
@@ -84,23 +90,23 @@ def _draw_section(page: PilImage.Image, pen: ImageDraw.ImageDraw, section: Secti
     if section.curve:
         _draw_curve(pen, section.curve, (MARGIN, top + 50, WIDTH - MARGIN, top + 46 + 250))
         return
-    side = _tile_side(section)
+    side, high = _tile_side(section), _tile_height(section)
     for i, tile in enumerate(section.tiles):
         row, column = divmod(i, section.columns)
-        x, y = MARGIN + column * (side + GAP), top + 46 + row * (side + _label_height(section) + GAP)
-        _draw_tile(page, pen, tile, (x, y), side)
+        x, y = MARGIN + column * (side + GAP), top + 46 + row * (high + _label_height(section) + GAP)
+        _draw_tile(page, pen, tile, (x, y), (side, high))
 
 
-def _draw_tile(page: PilImage.Image, pen: ImageDraw.ImageDraw, tile: Labelled, at: tuple[int, int], side: int) -> None:
+def _draw_tile(page: PilImage.Image, pen: ImageDraw.ImageDraw, tile: Labelled, at: tuple[int, int], room: tuple[int, int]) -> None:
     picture = PilImage.fromarray(tile.image)
-    scale = side / max(picture.size)
+    scale = min(room[0] / picture.width, room[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     resized = picture.resize(size, PilImage.Resampling.LANCZOS)
-    page.paste(resized, (at[0] + (side - size[0]) // 2, at[1] + (side - size[1]) // 2))
+    page.paste(resized, (at[0] + (room[0] - size[0]) // 2, at[1] + (room[1] - size[1]) // 2))
     if tile.flagged:
-        pen.rectangle((at[0], at[1], at[0] + side - 1, at[1] + side - 1), outline=WARN, width=3)
-    pen.text((at[0], at[1] + side + 4), tile.label, WARN if tile.flagged else INK, load_font(17))
-    pen.text((at[0], at[1] + side + 24), tile.small, FAINT, load_font(13))
+        pen.rectangle((at[0], at[1], at[0] + room[0] - 1, at[1] + room[1] - 1), outline=WARN, width=3)
+    pen.text((at[0], at[1] + room[1] + 4), tile.label, WARN if tile.flagged else INK, load_font(17))
+    pen.text((at[0], at[1] + room[1] + 24), tile.small, FAINT, load_font(13))
 
 
 def _draw_curve(pen: ImageDraw.ImageDraw, curve: Sequence[LossPoint], box: tuple[int, int, int, int]) -> None:

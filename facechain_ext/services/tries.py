@@ -19,23 +19,23 @@ from facechain_ext.services.candidates import Candidate, Room
 def drawn(room: Room, whole: SamplingRequest, tries: int) -> tuple[list[Candidate], list[Candidate]]:
     """The best of up to ``tries`` drawings of each picture of ``whole``, in its order, and all the others.
 
-    New noise has the seeds after those of ``whole``, one for each drawing.
+    Right is what reaches the room's aim. New noise has the seeds after those of ``whole``, one for each drawing.
     """
-    limits = room.limits
+    aim = room.aim
     made = [[found] for found in room.make(whole)]
     fresh = whole.seeds[-1]
     for number in range(2, tries + 1):
-        missed = [own for own in made if is_flagged(own[-1].score, limits)]
+        missed = [own for own in made if is_flagged(own[-1].score, aim)]
         if not missed:
             break
         seeds = []
         for own in missed:
             fresh = (fresh + 1) % (SEED_MAX + 1)
-            seeds.append(_seeds_again(own[-1], margins(own[-1].score, limits), fresh))
+            seeds.append(_seeds_again(own[-1], margins(own[-1].score, aim), fresh))
         before = sum(map(len, made))
         for own, found in zip(missed, room.make(_with_seeds(whole, seeds), number, before), strict=True):
             own.append(found)
-    best = [max(own, key=lambda found: (not is_flagged(found.score, limits), worth(found.score, limits))) for own in made]
+    best = [max(own, key=lambda found: (not is_flagged(found.score, aim), worth(found.score, aim))) for own in made]
     kept = {id(found) for found in best}
     return best, [found for own in made for found in own if id(found) not in kept]
 

@@ -9,8 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from facechain_ext.blend import Region
+from facechain_ext.errors import UserInputError
 from facechain_ext.lora.files import LoraOrigin, write
-from facechain_ext.ports import LoraWeight, Prediction, SamplingRequest
+from facechain_ext.ports import LoraWeight, Prediction, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, silent
 from tests.contract.test_image_generator import GENERATORS
 from tests.contract.test_train_host import HOSTS
@@ -128,3 +130,18 @@ def test_long_prompts_are_read_to_their_end(generator):
     filler = ", ".join(["photo"] * 60)
     first, second = (images(generator, wanted((1,), prompt=f"{filler}, {end}")) for end in ("a man with a beard", "an old woman"))
     assert not np.array_equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("sampler", ["DDIM", "Euler a"])
+def test_each_region_has_the_noise_of_its_own_seed(generator, sampler):
+    halves = [Region((0.0, 0.0, 0.5, 1.0), feather=0.05), Region((0.5, 0.0, 1.0, 1.0), feather=0.05)]
+    side = generator.checkpoint.resolution
+    two = {"regions": tuple(RegionPrompt("a face", half) for half in halves), "apart": True, "width": 2 * side, "height": side, "sampler": sampler}
+    one, other = images(generator, wanted((1, 2), **two))
+    same, mixed = images(generator, wanted((1, 1), region_seeds=((1, 1), (1, 2)), **two))
+    assert alike([one], [same])
+    # Not exactly: the autoencoder looks at the whole picture.
+    for part, near, far in ((slice(None, side // 2), one, other), (slice(-side // 2, None), other, one)):
+        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.7 * np.abs(mixed[:, part] - far[:, part]).mean()
+    with pytest.raises(UserInputError, match="one for each region"):
+        images(generator, wanted((1, 2), region_seeds=((1, 2),), **two))
