@@ -111,6 +111,17 @@ def test_words_of_regions_reach_the_picture(studio, file):
     assert far(long, plain) > 2
 
 
+def test_each_region_has_the_noise_of_its_own_seed(studio):
+    halves = [RegionPrompt(WANTED.prompt, Region((i / 2, 0, (i + 1) / 2, 1))) for i in (0, 1)]
+    two = {"regions": tuple(halves), "apart": True, "width": 256, "height": 128}
+    one, other = (pictures(studio, seeds=(seed,), **two)[0] for seed in (1, 2))
+    [same_seed] = pictures(studio, seeds=(1,), region_seeds=((1, 1),), **two)
+    [mixed] = pictures(studio, seeds=(1,), region_seeds=((1, 2),), **two)
+    assert far([same_seed], [one]) <= 1
+    for part, near, away in ((slice(None, 64), one, other), (slice(-64, None), other, one)):
+        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.7 * np.abs(mixed[:, part] - away[:, part]).mean()
+
+
 def test_an_error_takes_the_hooks_out(studio, file, monkeypatch):
     before = state()
     with monkeypatch.context() as broken:
