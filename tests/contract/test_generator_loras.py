@@ -136,12 +136,12 @@ def test_long_prompts_are_read_to_their_end(generator):
 def test_each_region_has_the_noise_of_its_own_seed(generator, sampler):
     halves = [Region((0.0, 0.0, 0.5, 1.0), feather=0.05), Region((0.5, 0.0, 1.0, 1.0), feather=0.05)]
     side = generator.checkpoint.resolution
-    two = {"regions": tuple(RegionPrompt("a face", half) for half in halves), "apart": True, "width": 2 * side, "height": side, "sampler": sampler}
+    two = {"regions": tuple(RegionPrompt("a face", half) for half in halves), "apart": True, "width": 2 * side, "height": side, "sampler": sampler, "steps": 6}
     one, other = images(generator, wanted((1, 2), **two))
     same, mixed = images(generator, wanted((1, 1), region_seeds=((1, 1), (1, 2)), **two))
     assert alike([one], [same])
     # Not exactly: the autoencoder looks at the whole picture.
     for part, near, far in ((slice(None, side // 2), one, other), (slice(-side // 2, None), other, one)):
-        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.7 * np.abs(mixed[:, part] - far[:, part]).mean()
+        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.5 * np.abs(mixed[:, part] - far[:, part]).mean()
     with pytest.raises(UserInputError, match="one for each region"):
         images(generator, wanted((1, 2), region_seeds=((1, 2),), **two))
