@@ -13,7 +13,7 @@ from facechain_ext.faces.attributes import Suggestion
 from facechain_ext.faces.types import PhotoVerdict
 from facechain_ext.progress import LossPoint
 from facechain_ext.services.jobs import Job
-from facechain_ext.services.requests import CheckpointChoice, Person, RankedPortraits, StyleTrainResult, TrainResult
+from facechain_ext.services.requests import CheckpointChoice, Person, Portrait, RankedPortraits, StyleTrainResult, TrainResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,27 @@ def _standing(job: Job, jobs: Sequence[Job]) -> dict[str, Any]:
     }
 
 
+def _portrait(p: Portrait, url: str) -> schemas.PortraitView:
+    return schemas.PortraitView(
+        file=p.file.name,
+        url=url,
+        seed=p.seed,
+        likeness=_finite(p.likeness),
+        faces=p.faces,
+        rank=p.rank,
+        flagged=p.flagged,
+        faults=list(p.faults),
+        sharpness=_finite(p.sharpness),
+        style_score=_finite(p.style_score),
+        face_pass=list(p.face_pass),
+        each=[_finite(x) for x in p.each],
+        others=list(p.others),
+        seeds=list(p.seeds) if p.each else [],
+        tries=p.tries,
+        infotext=p.infotext,
+    )
+
+
 def _result(
     job: Job, images: Sequence[schemas.ImageView]
 ) -> schemas.PrepareResult | schemas.TrainOutcome | schemas.PortraitsResult | schemas.StyleOutcome | schemas.BalanceResult | None:
@@ -157,24 +178,7 @@ def _result(
     if isinstance(result, RankedPortraits):
         return schemas.PortraitsResult(
             portraits=[
-                schemas.PortraitView(
-                    file=p.file.name,
-                    url=image.url,
-                    seed=p.seed,
-                    likeness=_finite(p.likeness),
-                    faces=p.faces,
-                    rank=p.rank,
-                    flagged=p.flagged,
-                    faults=list(p.faults),
-                    sharpness=_finite(p.sharpness),
-                    style_score=_finite(p.style_score),
-                    face_pass=list(p.face_pass),
-                    each=[_finite(x) for x in p.each],
-                    others=list(p.others),
-                    seeds=list(p.seeds) if p.each else [],
-                    tries=p.tries,
-                    infotext=p.infotext,
-                )
+                _portrait(p, image.url)
                 for p, image in zip(result.portraits, images, strict=True)
             ],
             candidates=result.candidates,
