@@ -177,18 +177,6 @@ class SamplingRequest:
         """Side of the windows in latent pixels, for a checkpoint of native ``resolution`` px; None when regions are not apart."""
         return resolution // 8 if self.apart and self.regions else None
 
-    def noise_seeds(self) -> list[list[int]]:
-        """Seeds of the pictures for each region's noise, one list where all regions share it.
-
-        Raises:
-            UserInputError: when they do not fit the pictures and regions.
-        """
-        if not self.region_seeds:
-            return [list(self.seeds)]
-        if len(self.region_seeds) != len(self.seeds) or any(len(own) != len(self.regions) for own in self.region_seeds):
-            raise UserInputError("The seeds of the regions do not fit: every picture needs one for each region.")
-        return [[own[region] for own in self.region_seeds] for region in range(len(self.regions))]
-
     def check_start(self) -> None:
         """Refuse what no host can start from.
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from facechain_ext.blend import Region
+from facechain_ext.errors import UserInputError
+from facechain_ext.ports import SamplingRequest
 
 EVERYWHERE = 0
 """The group of what has no region; regions count from 1."""
@@ -84,6 +86,20 @@ def _drawn(region: Region, height: int, width: int) -> torch.Tensor:
         return rise * fall
 
     return along(height, y0, y1)[:, None] * along(width, x0, x1)[None, :]
+
+
+def noise_seeds(request: SamplingRequest) -> list[list[int]]:
+    """Seeds of the pictures for each region's noise, one list where all regions share it.
+
+    Raises:
+        UserInputError: when they do not fit the pictures and regions.
+    """
+    own, many = request.region_seeds, len(request.regions)
+    if not own:
+        return [list(request.seeds)]
+    if len(own) != len(request.seeds) or any(len(seeds) != many for seeds in own):
+        raise UserInputError("The seeds of the regions do not fit: every picture needs one for each region.")
+    return [[seeds[region] for seeds in own] for region in range(many)]
 
 
 def owners(regions: Sequence[Region], height: int, width: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def _measured(
     wanted = PortraitRequest(group[0], request.checkpoint, config=config, out=target, beside=tuple(group[1:]))
     sitters = sitters_of(wanted, studio.workspace, host, analyzer, None)
     room = Room(host, analyzer, config, sitters, None, on_progress, cancel)
-    chosen, others = drawn(room, sampling_of(wanted, sitters, host, None), config.tries)
+    sampling = replace(sampling_of(wanted, sitters, host, None), made=host.made)
+    chosen, others = drawn(room, sampling, config.tries)
     result = write_portraits(chosen, others, target, wanted, sitters, host, None)
     people = [judges[name] for name in group]
 

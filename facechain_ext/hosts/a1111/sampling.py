@@ -24,7 +24,7 @@ from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
 from facechain_ext.lora.live import LiveBlend
-from facechain_ext.lora.regions import EVERYWHERE, composed, owners
+from facechain_ext.lora.regions import EVERYWHERE, composed, noise_seeds, owners
 from facechain_ext.ports import Family, LoraWeight, MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
@@ -121,7 +121,7 @@ def _set_otherwise(made: MadeWith) -> dict[str, int]:
 
 def _with_noise_of(request: SamplingRequest, kind: type[Any]) -> type[Any]:
     """``kind`` of processing, with noise of its own for every region where ``request`` has seeds for them."""
-    first, *rest = request.noise_seeds()
+    first, *rest = noise_seeds(request)
     if not rest:
         return kind
 

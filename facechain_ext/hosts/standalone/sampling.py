@@ -12,7 +12,7 @@ from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.loading import Parts
 from facechain_ext.hosts.standalone.prompts import Guidance, guided
 from facechain_ext.hosts.standalone.samplers import SAMPLERS, Levels
-from facechain_ext.lora.regions import composed, owners
+from facechain_ext.lora.regions import composed, noise_seeds, owners
 from facechain_ext.ports import MadeWith, SamplingRequest
 from facechain_ext.progress import CancelToken
 
@@ -30,8 +30,8 @@ def sample(
 ) -> Generator[Image, None, None]:
     """Yield one image (H, W, 3) uint8 for each of the request's seeds, which are sampled as one batch.
 
-    Picture i depends on its own seed only (with ``region_seeds`` on those): all its noise comes from a CPU generator of that seed on every device, as in the WebUI with
-    "CPU" as source of random numbers. ``before_step`` is told each step, 0 first; ``guidance`` is what ``guided`` gives, made here when it
+    Picture i depends on its own seed only (with ``region_seeds`` on those): all its noise comes from a CPU generator of that seed on every
+    device, as in the WebUI with "CPU" as source of random numbers. ``before_step`` is told each step, 0 first; ``guidance`` is what ``guided`` gives, made here when it
     is None.
 
     Raises:
@@ -66,7 +66,7 @@ class Streams:
     """The noise of a batch: each seed has a generator of its own, where regions have seeds each of these."""
 
     def __init__(self, request: SamplingRequest, device: torch.device) -> None:
-        self._seeds, self._delta, self._device = request.noise_seeds(), made_with(request).seed_delta, device
+        self._seeds, self._delta, self._device = noise_seeds(request), made_with(request).seed_delta, device
         self._generators = _seeded(self._seeds)
         self._shape = (4, request.height // 8, request.width // 8)
         self._owner = owners([r.region for r in request.regions], *self._shape[1:]) if len(self._seeds) > 1 else None
