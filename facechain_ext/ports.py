@@ -1,7 +1,6 @@
 """The ports: what the core needs from face models and hosts. Implementations live in ``vision/`` and ``hosts/``.
 
-Legend: B batch, H, W image px, h, w = H/8, W/8, C channels, L tokens, T train timesteps.
-"""
+Legend: B batch, H, W image px, h, w = H/8, W/8, C channels, L tokens, T train timesteps."""
 
 from __future__ import annotations
 
@@ -164,8 +163,7 @@ class SamplingRequest:
     apart: bool = False
     """Each region is predicted by itself, in a window of the checkpoint's native size: nothing of one reaches another."""
     region_seeds: tuple[tuple[int, ...], ...] = field(default=())
-    """For each picture the seed of every region's noise, the first its ``seeds``; empty: each picture's seed everywhere. A region's noise is
-    that part of the whole picture's noise of its seed, so equal seeds are the picture of that seed."""
+    """For each picture the seed of each region's part of the noise, the first one's as in ``seeds``; empty: that seed everywhere."""
     start: tuple[Image, ...] = field(default=(), compare=False)
     """Pictures (height, width, 3) to start from, one for each seed; empty starts from noise alone."""
     strength: float = 1.0

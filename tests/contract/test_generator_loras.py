@@ -142,6 +142,6 @@ def test_each_region_has_the_noise_of_its_own_seed(generator, sampler):
     assert alike([one], [same])
     # Not exactly: the autoencoder looks at the whole picture.
     for part, near, far in ((slice(None, side // 2), one, other), (slice(-side // 2, None), other, one)):
-        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.5 * np.abs(mixed[:, part] - far[:, part]).mean()
+        assert np.abs(mixed[:, part] - near[:, part]).mean() < 0.7 * np.abs(mixed[:, part] - far[:, part]).mean()
     with pytest.raises(UserInputError, match="one for each region"):
         images(generator, wanted((1, 2), region_seeds=((1, 2),), **two))
