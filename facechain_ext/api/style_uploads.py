@@ -89,7 +89,7 @@ def submit_style(studio: Studio, body: schemas.StyleTrainBody) -> Job:
     folder = PrivateFolder(studio.workspace)
     try:
         given = Sent(body.name, body.checkpoint, {}, [(p.name, decoded(p.data, p.name or "a picture")) for p in body.pictures])
-        files = store(given.photos, folder)
+        files = store(given.photos, folder) if given.photos else ()
         for file, picture in zip(files, body.pictures, strict=True):
             if picture.caption.strip():
                 file.with_suffix(".txt").write_text(picture.caption, encoding="utf-8")
