@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def main() -> None:
         "hooks, one": [LoraWeight(FILE)],
         "hooks, two": [LoraWeight(FILE), LoraWeight(FILE, 0.5)],
         "hooks, two, one changing each step": [LoraWeight(FILE), LoraWeight(FILE, schedule=schedule)],
+        "one merged, one changing each step": [LoraWeight(FILE, schedule=schedule)],
         "hooks, two in regions": [LoraWeight(FILE, region=half), LoraWeight(FILE, region=Region((0.5, 0, 1, 1)))],
     }
     blends = {name: LiveBlend(modules, list(zip(loras, weights, strict=False)), Family.SD1) for name, weights in ways.items()}
@@ -80,7 +82,9 @@ def main() -> None:
     for number in range(args.rounds):
         plain.append(timed(call))
         for name, blend in blends.items():
-            with blend.attached(unet):
+            # As the standalone host does: what stays the same is merged, once for a picture.
+            still = merged(modules, [(loras[1], 0.5)]) if name.startswith("one merged") else nullcontext()
+            with still, blend.attached(unet):
                 blend.at(number, args.rounds)
                 taken = timed(call)
             ratios[name].append(taken / plain[-1])
