@@ -77,6 +77,8 @@ class CheckpointInfo:
     prediction: Prediction
     resolution: int
     """Native px."""
+    assumed: str = ""
+    """What had to be guessed of it, in a sentence."""
 
     @property
     def short_hash(self) -> str:

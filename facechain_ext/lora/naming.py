@@ -13,6 +13,8 @@ from facechain_ext.errors import UserInputError
 from facechain_ext.ports import Family
 
 UNET, TEXT = "lora_unet_", "lora_te_"
+TEXT_PREFIXES = {Family.SD1: (TEXT,), Family.SD2: (TEXT,), Family.SDXL: ("lora_te1_", "lora_te2_")}
+"""Of each text encoder's modules."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FACE_TARGETS = re.compile(
     r"attentions\.\d+\.(proj_in|proj_out|transformer_blocks\.\d+\.(attn[12]\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2)))$"
@@ -161,6 +163,11 @@ def text_targets(paths: Iterable[str], prefix: str = TEXT) -> dict[str, str]:
     transformers 5 dropped ``text_model.`` from the paths; the files keep it.
     """
     return {p: kohya_name("text_model." + p.removeprefix("text_model."), prefix) for p in paths if TEXT_TARGETS.search(p)}
+
+
+def without_layer(targets: Mapping[str, str], layer: int) -> dict[str, str]:
+    """Those of a text encoder's ``targets`` that are not in its ``layer``, by kohya's names."""
+    return {path: name for path, name in targets.items() if f"_layers_{layer}_" not in name}
 
 
 def inverse(names: Mapping[str, str]) -> dict[str, str]:

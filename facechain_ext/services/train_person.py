@@ -82,7 +82,7 @@ def train_person(
             note_outside(folder, file)
     on_progress(Progress(Stage.DONE, 1, 1, "Done", likeness=outcome.likeness))
     card = write_summary(folder, dataset, checkpoint.family, config, outcome)
-    return replace(_result(folder, lora, outcome, plan.reason), card=card)
+    return replace(_result(folder, lora, outcome, plan.reason, checkpoint.assumed), card=card)
 
 
 def _planned(request: TrainRequest, folder: PersonFolder, host: TrainHost) -> Fitted:
@@ -95,7 +95,7 @@ def _planned(request: TrainRequest, folder: PersonFolder, host: TrainHost) -> Fi
     return fitted(host.footprint(), request.config)
 
 
-def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome, plan: str) -> TrainResult:
+def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome, *said: str) -> TrainResult:
     return TrainResult(
         folder.name,
         lora,
@@ -108,7 +108,7 @@ def _result(folder: PersonFolder, lora: Path, outcome: TrainOutcome, plan: str) 
         outcome.previews,
         outcome.choice.kept if outcome.choice else "the last step",
         outcome.choice.reason if outcome.choice else "",
-        (*([plan] if plan else []), *outcome.notes),
+        (*(sentence for sentence in said if sentence), *outcome.notes),
     )
 
 

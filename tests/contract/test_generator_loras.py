@@ -1,4 +1,4 @@
-"""How every ImageGenerator treats seeds, LoRAs and interruptions; generators are those of ``test_image_generator``."""
+"""How every ImageGenerator treats seeds, LoRAs and interruptions; generators are those of ``hosts``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from facechain_ext.errors import UserInputError
 from facechain_ext.lora.files import LoraOrigin, write
 from facechain_ext.ports import LoraWeight, Prediction, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, silent
-from tests.contract.test_image_generator import GENERATORS
-from tests.contract.test_train_host import HOSTS
+from tests.contract.hosts import HOSTS
 
 
-@pytest.fixture(scope="module", params=list(GENERATORS))
+@pytest.fixture(scope="module", params=list(HOSTS))
 def generator(request):
-    return GENERATORS[request.param]()
+    return HOSTS[request.param]()
 
 
 @pytest.fixture(scope="module")
 def loras(generator, tmp_path_factory):
-    """Two random LoRAs that fit any checkpoint with SD1's names; sizes are taken from a session of the same host."""
+    """Two random LoRAs that fit the checkpoint; sizes are taken from a session of the same host."""
     folder = tmp_path_factory.mktemp("loras")
-    with next(iter(HOSTS.values()))().open_session() as session:
+    with generator.open_session() as session:
         sizes = {name: tuple(session.unet.get_submodule(path).weight.shape) for path, name in session.lora_targets().items()}
     files = []
     for number in (1, 2):

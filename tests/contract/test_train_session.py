@@ -1,4 +1,4 @@
-"""What the training loop relies on in every TrainSession beyond its shapes; hosts are those of ``test_train_host``."""
+"""What the training loop relies on in every TrainSession beyond its shapes; hosts are those of ``hosts``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch")
 from facechain_ext.errors import Cancelled, HostError
 from facechain_ext.lora.adapters import UP
 from facechain_ext.lora.network import inject
-from facechain_ext.ports import SamplingRequest
+from facechain_ext.ports import Conditioning, SamplingRequest
 from facechain_ext.progress import CancelToken, Progress, Stage
-from tests.contract.test_train_host import HOSTS
+from tests.contract.hosts import HOSTS
 
 
 @pytest.fixture(scope="module", params=list(HOSTS))
@@ -33,6 +33,12 @@ def batch(session):
     draw = torch.Generator().manual_seed(1)
     noisy = torch.randn(2, 4, 8, 8, generator=draw).to(session.device, session.dtype)
     return noisy, torch.tensor([30, 800], device=session.device), session.encode_prompts(["a face", "photo of sks person"], [(64, 64)] * 2)
+
+
+def flipped(conditioning: Conditioning) -> Conditioning:
+    """The other way round."""
+    parts = (conditioning.context, conditioning.pooled, conditioning.size_ids)
+    return Conditioning(*(None if part is None else part.flip(0) for part in parts))  # type: ignore[arg-type]
 
 
 def test_a_photos_latents_do_not_depend_on_its_batch(session):
@@ -61,7 +67,7 @@ def test_samples_of_a_batch_do_not_see_each_other(session, batch):
     noisy, timesteps, conditioning = batch
     with torch.no_grad():
         together = session.predict(noisy, timesteps, conditioning)
-        swapped = session.predict(noisy.flip(0), timesteps.flip(0), type(conditioning)(conditioning.context.flip(0)))
+        swapped = session.predict(noisy.flip(0), timesteps.flip(0), flipped(conditioning))
     assert torch.allclose(together.float(), swapped.flip(0).float(), atol=2e-3 if session.dtype is torch.float32 else 2e-2)
     assert torch.isfinite(together).all()
 
@@ -71,7 +77,7 @@ def test_timestep_and_prompt_reach_the_prediction(session, batch):
     with torch.no_grad():
         plain = session.predict(noisy, timesteps, conditioning)
         other_time = session.predict(noisy, timesteps.flip(0), conditioning)
-        other_words = session.predict(noisy, timesteps, type(conditioning)(conditioning.context.flip(0)))
+        other_words = session.predict(noisy, timesteps, flipped(conditioning))
     assert float((plain - other_time).abs().mean()) > 1e-3
     assert float((plain - other_words).abs().mean()) > 1e-5
 

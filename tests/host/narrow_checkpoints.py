@@ -43,10 +43,10 @@ def norm(name: str, wide: int) -> Shapes:
     yield f"{name}.bias", (wide,)
 
 
-def residual(name: str, wide: int, into: int) -> Shapes:
+def residual(name: str, wide: int, into: int, embedding: int) -> Shapes:
     yield from norm(f"{name}.in_layers.0", wide)
     yield from conv(f"{name}.in_layers.2", wide, into)
-    yield from linear(f"{name}.emb_layers.1", CHANNELS * 4, into)
+    yield from linear(f"{name}.emb_layers.1", embedding, into)
     yield from norm(f"{name}.out_layers.0", into)
     yield from conv(f"{name}.out_layers.3", into, into)
     if wide != into:
@@ -71,19 +71,19 @@ def transformer(name: str, wide: int, depth: int, context: int) -> Shapes:
     yield from linear(f"{name}.proj_out", wide, wide)
 
 
-def unet(depths: Sequence[int], context: int, extra: int) -> Shapes:
+def unet(depths: Sequence[int], context: int, extra: int, channels: int = CHANNELS) -> Shapes:
     """LDM's UNetModel; ``depths`` are the transformer blocks of each level (0: no transformer), ``extra`` the width of SDXL's vector."""
-    embedding, widths = CHANNELS * 4, [CHANNELS * m for m in (1, 2, 4, 4)[: len(depths)]]
-    yield from linear("time_embed.0", CHANNELS, embedding)
+    embedding, widths = channels * 4, [channels * m for m in (1, 2, 4, 4)[: len(depths)]]
+    yield from linear("time_embed.0", channels, embedding)
     yield from linear("time_embed.2", embedding, embedding)
     if extra:
         yield from linear("label_emb.0.0", extra, embedding)
         yield from linear("label_emb.0.2", embedding, embedding)
-    yield from conv("input_blocks.0.0", 4, CHANNELS)
-    number, wide, skips = 1, CHANNELS, [CHANNELS]
+    yield from conv("input_blocks.0.0", 4, channels)
+    number, wide, skips = 1, channels, [channels]
     for level, (into, depth) in enumerate(zip(widths, depths, strict=True)):
         for _ in range(2):
-            yield from residual(f"input_blocks.{number}.0", wide, into)
+            yield from residual(f"input_blocks.{number}.0", wide, into, embedding)
             if depth:
                 yield from transformer(f"input_blocks.{number}.1", into, depth, context)
             number, wide = number + 1, into
@@ -92,13 +92,13 @@ def unet(depths: Sequence[int], context: int, extra: int) -> Shapes:
             yield from conv(f"input_blocks.{number}.0.op", wide, wide)
             number += 1
             skips.append(wide)
-    yield from residual("middle_block.0", wide, wide)
+    yield from residual("middle_block.0", wide, wide, embedding)
     yield from transformer("middle_block.1", wide, depths[-1] or 1, context)
-    yield from residual("middle_block.2", wide, wide)
+    yield from residual("middle_block.2", wide, wide, embedding)
     number = 0
     for level, (into, depth) in reversed(list(enumerate(zip(widths, depths, strict=True)))):
         for layer in range(3):
-            yield from residual(f"output_blocks.{number}.0", wide + skips.pop(), into)
+            yield from residual(f"output_blocks.{number}.0", wide + skips.pop(), into, embedding)
             wide = into
             if depth:
                 yield from transformer(f"output_blocks.{number}.1", wide, depth, context)

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from facechain_ext.training.plan import PREVIEW_STEPS
+from facechain_ext.training.previews import PREVIEW_CFG
+
 from .conftest import PERSON
+from .test_kinds import pixels
 from .test_proof import check_ending, end_training
 from .webui import WebUi
 
@@ -18,6 +22,8 @@ CHECKPOINTS = {"sd2": "narrow-sd2v", "sdxl": "narrow-sdxl"}
 PREDICTIONS = {"sd2": "v", "sdxl": "eps"}
 TARGETS = {"sd2": 192, "sdxl": 722}
 """Modules of a face LoRA: 12 in each of SD2's 16 transformers; SDXL has 11 with 70 blocks."""
+WORDS = {"sd2": 2 * 23, "sdxl": 6 * 11 + 2 * 32}
+"""Modules in the text encoders: OpenCLIP's feed-forward layers only, and none in a layer that nobody reads."""
 
 
 @pytest.fixture(scope="module", params=list(CHECKPOINTS))
@@ -103,3 +109,32 @@ def test_model_and_webui_are_what_they_were(family: str, probed: WebUi, learned:
 
 def test_latents_are_computed_not_drawn(family: str, probed: WebUi) -> None:
     assert probed.get("/facechain-probe/latents") == {"again": 0.0, "deviation": True, "finite": True}
+
+
+def test_text_encoders_learn_and_the_webui_draws_what_the_training_drew(family: str, probed: WebUi, learned: dict[str, Any]) -> None:
+    before = probed.state()
+    seed, steps = 5, 6
+    settings = {"steps": steps, "preview_every": steps, "previews": 1, "keep": "last", "learning_rate": 5e-3, "seed": seed}
+    job = probed.finish(probed.train(PERSON, text_encoder_rate=5e-3, **settings))
+    assert job["state"] == "done", job
+    after = probed.state()
+    assert {key: (value, after[key]) for key, value in before.items() if after[key] != value and key != "merged layers"} == {}
+    name = str(job["result"]["lora"]).removesuffix(".safetensors")
+    fit = probed.get("/facechain-probe/fit", name=name)
+    assert (fit["in the file"], fit["matched"]) == (TARGETS[family] + WORDS[family],) * 2
+    drawn = probed.http.get(f"/facechain/v1/jobs/{job['id']}/images/0")
+    assert drawn.is_success
+    wanted = {"seed": seed, "steps": PREVIEW_STEPS, "cfg_scale": PREVIEW_CFG, "sampler_name": "DPM++ 2M", "scheduler": "Karras"}
+    mine, silent, plain = (
+        pixels(probed.draw(prompt=f"photo of fchost man{tag}", **wanted).pictures[0])
+        for tag in (f" <lora:{name}:1>", f" <lora:{name}:te=0:unet=1>", "")
+    )
+    off, effect, of_words = (
+        float(abs(pixels(drawn.content) - mine).mean()),
+        float(abs(plain - mine).mean()),
+        float(abs(silent - mine).mean()),
+    )
+    assert effect > 2, (off, effect, of_words)
+    assert of_words > 0.5, (off, effect, of_words)
+    # The file is rounded to half precision.
+    assert off < max(1.0, effect / 8), (off, effect, of_words)

@@ -15,12 +15,20 @@ from facechain_ext.config import PrepareConfig
 from facechain_ext.errors import HostError
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.standalone.inspection import file_sha256
-from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
-from facechain_ext.lora.naming import SUPPORTED, TEXT, adapted, diffusers_path, kohya_name, open_clip_targets, text_targets
+from facechain_ext.hosts.standalone.sidecar import Sidecar, native, read_sidecar
+from facechain_ext.lora.naming import (
+    SUPPORTED,
+    TEXT_PREFIXES,
+    adapted,
+    diffusers_path,
+    kohya_name,
+    open_clip_targets,
+    text_targets,
+    without_layer,
+)
 from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction, TextEncoder
 
 FUSED = {"xformers", "sdp", "sdp-no-mem"}
-NATIVE = {Family.SD1: 512, Family.SD2: 768, Family.SDXL: 1024}
 
 
 def loaded() -> Any:
@@ -78,7 +86,7 @@ def footprint_of(model: Any) -> Footprint:
     unet, info = unet_of(model), model.sd_checkpoint_info
     return Footprint(
         shapes=_shapes(unet),
-        resolution=sidecar_of(model).resolution or NATIVE[family_of(model)],
+        resolution=side_of(model, prediction_of(model)),
         checkpoint=f"{info.name_for_extra} {Path(info.filename).stat().st_size}",
         device=device_name(devices.device),
         bytes_each=activation_bytes(devices.dtype_unet),
@@ -121,24 +129,40 @@ def targets_of(unet: torch.nn.Module, family: Family, reach: str = "linear", *, 
 
 def text_encoders_of(model: Any) -> list[TextEncoder]:
     """The text encoders of ``model``: CLIP of transformers, or open_clip's (SD2, SDXL's second)."""
-    if family_of(model) is Family.SDXL:
-        wrapped = [(e.wrapped, f"lora_te{i + 1}_") for i, e in enumerate(model.conditioner.embedders) if hasattr(e, "wrapped")]
+    family = family_of(model)
+    if family is Family.SDXL:
+        encoders = [e.wrapped for e in model.conditioner.embedders if hasattr(e, "wrapped")]
     else:
-        wrapped = [(model.cond_stage_model.wrapped, TEXT)]
+        encoders = [model.cond_stage_model.wrapped]
     found = []
-    for encoder, prefix in wrapped:
+    for encoder, prefix in zip(encoders, TEXT_PREFIXES[family], strict=True):
         if hasattr(encoder, "transformer"):
             module, targets = encoder.transformer, text_targets
+            layers = module.config.num_hidden_layers
         else:
             module, targets = encoder.model, open_clip_targets
-        found.append(TextEncoder(module, targets([path for path, _ in module.named_modules()], prefix)))
+            layers = len(module.transformer.resblocks)
+        names = targets([path for path, _ in module.named_modules()], prefix)
+        if family is not Family.SD1 and encoder is encoders[0]:
+            # SD2's encoder and SDXL's first are read before their last layer, which so has nothing to learn from.
+            names = without_layer(names, layers - 1)
+        found.append(TextEncoder(module, names))
     return found
 
 
 def sidecar_of(model: Any) -> Sidecar:
-    """Our settings beside the checkpoint's file, the family's own when there are none."""
-    found = read_sidecar(Path(model.sd_checkpoint_info.filename))
-    return found if found != Sidecar() else Sidecar(resolution=NATIVE[family_of(model)])
+    """Our settings beside the checkpoint's file."""
+    return read_sidecar(Path(model.sd_checkpoint_info.filename))
+
+
+def prediction_of(model: Any) -> Prediction:
+    """What the UNet of ``model`` predicts."""
+    return Prediction.V if getattr(model, "parameterization", "eps") == "v" else Prediction.EPS
+
+
+def side_of(model: Any, prediction: Prediction | None = None) -> int:
+    """Native px of ``model``, which is known to give ``prediction``."""
+    return sidecar_of(model).resolution or native(family_of(model), prediction)
 
 
 def prepare_settings(sidecar: Sidecar) -> PrepareConfig:
@@ -149,6 +173,5 @@ def prepare_settings(sidecar: Sidecar) -> PrepareConfig:
 def checkpoint_of(model: Any) -> CheckpointInfo:
     """Name, hash, family and native size of ``model``."""
     info = model.sd_checkpoint_info
-    prediction = Prediction.V if getattr(model, "parameterization", "eps") == "v" else Prediction.EPS
-    sha256 = info.sha256 or file_sha256(Path(info.filename))
-    return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, sidecar_of(model).resolution)
+    sha256, prediction = info.sha256 or file_sha256(Path(info.filename)), prediction_of(model)
+    return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, side_of(model, prediction))

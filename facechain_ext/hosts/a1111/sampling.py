@@ -19,7 +19,7 @@ from PIL import Image as PilImage
 from facechain_ext.errors import Cancelled, FileFormatError, HostError
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
-from facechain_ext.hosts.a1111.model import family_of, sidecar_of, unet_of
+from facechain_ext.hosts.a1111.model import family_of, prediction_of, side_of, unet_of
 from facechain_ext.hosts.a1111.state import unlisted_options
 from facechain_ext.hosts.detect import WebUi, detect
 from facechain_ext.lora.files import check_family, read_lora
@@ -187,7 +187,7 @@ def blended(model: Any, request: SamplingRequest, family: Family) -> Iterator[No
         return encoded(model, heard(blend, loras, group), prompt, (request.width, request.height))
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(side_of(model, prediction_of(model))), request.cfg) as blend,
         loaded_loras(model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

@@ -12,11 +12,12 @@ from typing import Any
 from modules import devices
 
 from facechain_ext.errors import FileFormatError, HostError
-from facechain_ext.hosts.a1111.model import NATIVE, family_of, sidecar_of, targets_of
+from facechain_ext.hosts.a1111.model import family_of, side_of, targets_of
 from facechain_ext.hosts.device import activation_bytes, device_name, free_bytes, peak_speed
 from facechain_ext.hosts.forge.engine import Engine
-from facechain_ext.hosts.standalone.inspection import UNET, file_sha256, read_header
-from facechain_ext.hosts.standalone.sidecar import Sidecar, read_sidecar
+from facechain_ext.hosts.standalone.anatomy import UNET
+from facechain_ext.hosts.standalone.inspection import file_sha256, read_header
+from facechain_ext.hosts.standalone.sidecar import native, read_sidecar
 from facechain_ext.ports import CheckpointInfo, Family, Footprint, Prediction
 
 TRAINABLE = {"float32", "float16", "bfloat16"}
@@ -84,7 +85,7 @@ def checkpoint_of(engine: Engine, model: Any) -> CheckpointInfo:
     info = model.sd_checkpoint_info
     sha256 = info.sha256 or file_sha256(Path(info.filename))
     prediction = engine.prediction(model) or Prediction.EPS
-    return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, sidecar_of(model).resolution)
+    return CheckpointInfo(info.name_for_extra, sha256, family_of(model), prediction, side_of(model, prediction))
 
 
 def check_kind(info: Any) -> None:
@@ -134,7 +135,7 @@ def footprint_of(engine: Engine, info: Any) -> Footprint:
     weights = 0 if model is not None else sum(prod(shape) for shape in shapes.values()) * dtype.itemsize
     return Footprint(
         shapes={name: shape for name, shape in shapes.items() if name.endswith(".weight")},
-        resolution=NATIVE[family] if sidecar == Sidecar() else sidecar.resolution,
+        resolution=sidecar.resolution or native(family, None),
         checkpoint=f"{info.name_for_extra} {file.stat().st_size}",
         device=device_name(devices.device),
         bytes_each=activation_bytes(dtype),

@@ -14,7 +14,7 @@ from modules.prompt_parser import SdConditioning
 
 from facechain_ext.errors import FileFormatError
 from facechain_ext.hosts.a1111.blending import heard, hooked, needs_hooks, read_all
-from facechain_ext.hosts.a1111.model import family_of, sidecar_of
+from facechain_ext.hosts.a1111.model import family_of, side_of
 from facechain_ext.hosts.a1111.state import fresh_prompt_caches, random_state
 from facechain_ext.hosts.forge.engine import Engine, ask_for_unload
 from facechain_ext.hosts.forge.model import unet_of
@@ -105,7 +105,7 @@ def blended(engine: Engine, model: Any, request: SamplingRequest, family: Family
         return encoded(engine, model, heard(blend, loras, group), prompt, (request.width, request.height))
 
     with (
-        hooked(unet_of(model), loras, family, request.regions, encode, request.window(sidecar_of(model).resolution), request.cfg) as blend,
+        hooked(unet_of(model), loras, family, request.regions, encode, request.window(side_of(model)), request.cfg) as blend,
         loaded_loras(engine, model, heard(blend, loras, EVERYWHERE), family),
     ):
         yield

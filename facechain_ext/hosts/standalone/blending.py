@@ -18,7 +18,7 @@ from facechain_ext.lora.fit import lacking, misfit
 from facechain_ext.lora.kinds import DoraModule
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.merge import merged
-from facechain_ext.lora.naming import block_weights, text_targets, unet_targets
+from facechain_ext.lora.naming import TEXT_PREFIXES, block_weights, text_targets, unet_targets
 from facechain_ext.lora.regions import EVERYWHERE
 from facechain_ext.ports import CheckpointInfo, LoraWeight, SamplingRequest
 
@@ -110,9 +110,16 @@ def _loaded(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Loa
     return loras
 
 
+def text_modules(parts: Parts) -> dict[str, torch.nn.Module]:
+    """All that a LoRA may adapt in the text encoders, by kohya's name."""
+    found: dict[str, torch.nn.Module] = {}
+    for encoder, prefix in zip(parts.text_encoders, TEXT_PREFIXES[parts.family], strict=True):
+        found |= _by_name(encoder, text_targets(_paths(encoder), prefix))
+    return found
+
+
 def _text(parts: Parts, loras: Loaded) -> contextlib.AbstractContextManager[list[str]]:
-    text = _by_name(parts.text_encoder, text_targets(_paths(parts.text_encoder)))
-    return merged(text, [(lora, w.text) for lora, w in loras])
+    return merged(text_modules(parts), [(lora, w.text) for lora, w in loras])
 
 
 def _paths(model: torch.nn.Module) -> list[str]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facechain_ext.errors import UserInputError
+from facechain_ext.errors import FileFormatError, UserInputError
 from facechain_ext.hosts.standalone.inspection import inspect
-from facechain_ext.hosts.standalone.sidecar import Stamp, read_sidecar, stamp_of
+from facechain_ext.hosts.standalone.prediction import parameterisation
+from facechain_ext.hosts.standalone.sidecar import Sidecar, Stamp, read_sidecar, stamp_of
 from facechain_ext.ports import Footprint
 from facechain_ext.services.requests import CheckpointChoice
 from facechain_ext.workspace import Workspace
@@ -65,7 +66,7 @@ class StandaloneCheckpoints:
         found = self.find(choice)
         with self._lock:
             opened = self._open[1] if self._open is not None and self._open[0] == stamp_of(found.path) else None
-        return opened.footprint() if opened else footprint(found.path, read_sidecar(found.path).resolution, loaded=False)
+        return opened.footprint() if opened else footprint(found.path, read_sidecar(found.path), loaded=False)
 
     def gpus(self) -> int:
         """NVIDIA's, as the driver counts them: torch would take seconds to load."""
@@ -89,4 +90,15 @@ class StandaloneCheckpoints:
 
 def _choice(file: Path, *, default: bool) -> CheckpointChoice:
     sidecar = read_sidecar(file)
-    return CheckpointChoice(file.stem, file, sidecar.note, default, sidecar.train, sidecar.portrait, sidecar.prepare)
+    return CheckpointChoice(
+        file.stem, file, sidecar.note or _said(file, sidecar), default, sidecar.train, sidecar.portrait, sidecar.prepare
+    )
+
+
+def _said(file: Path, sidecar: Sidecar) -> str:
+    """What kind of checkpoint ``file`` is, or why it is none."""
+    try:
+        family, _ = inspect(file)
+        return parameterisation(file, family, sidecar).sentence(family)
+    except FileFormatError as error:
+        return str(error)

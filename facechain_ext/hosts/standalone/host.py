@@ -18,14 +18,16 @@ from facechain_ext.hosts.precision import AUTO, DTYPES
 from facechain_ext.hosts.standalone.blending import blended
 from facechain_ext.hosts.standalone.footprint import footprint
 from facechain_ext.hosts.standalone.heap import keep_heap
-from facechain_ext.hosts.standalone.inspection import checkpoint_info
+from facechain_ext.hosts.standalone.inspection import file_sha256, inspect
 from facechain_ext.hosts.standalone.loading import Parts, load, pick_device
-from facechain_ext.hosts.standalone.prompts import encode
-from facechain_ext.hosts.standalone.sampling import sample
-from facechain_ext.hosts.standalone.sidecar import read_sidecar, stamp_of
+from facechain_ext.hosts.standalone.prediction import parameterisation
+from facechain_ext.hosts.standalone.prompts import encoded, sized
+from facechain_ext.hosts.standalone.sampling import predict, sample
+from facechain_ext.hosts.standalone.schedule import alphas_of
+from facechain_ext.hosts.standalone.sidecar import native, read_sidecar, stamp_of
 from facechain_ext.hosts.standalone.workers import Opener, check_processes, opened_in_worker
-from facechain_ext.lora.naming import text_targets, unet_targets
-from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, MadeWith, SamplingRequest, TextEncoder
+from facechain_ext.lora.naming import TEXT_PREFIXES, text_targets, unet_targets, without_layer
+from facechain_ext.ports import CheckpointInfo, Conditioning, Footprint, MadeWith, Prediction, SamplingRequest, TextEncoder
 from facechain_ext.progress import CancelToken, Progress, ProgressSink, Stage, silent
 
 OFFLOADING = {"cuda"}
@@ -38,14 +40,12 @@ class StandaloneSession:
     def __init__(self, parts: Parts, checkpoint: CheckpointInfo, elsewhere: Opener) -> None:
         self._parts, self._elsewhere = parts, elsewhere
         self._vae = Resting(parts.vae, parts.device)
-        self._texts = [Resting(encoder, parts.device) for encoder in getattr(parts, "text_encoders", (parts.text_encoder,))]
+        self._texts = [Resting(encoder, parts.device) for encoder in parts.text_encoders]
         self._text_learns = False
         self._offloaded: OffloadedWeights | None = None
         self.checkpoint = checkpoint
         self.device, self.dtype = parts.device, parts.dtype
-        config = parts.scheduler_config
-        betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, config["num_train_timesteps"]) ** 2
-        self.alphas_cumprod = torch.cumprod(1 - betas, 0).to(parts.device)
+        self.alphas_cumprod = alphas_of(parts.scheduler_config).to(parts.device)
 
     @property
     def unet(self) -> torch.nn.Module:
@@ -53,12 +53,19 @@ class StandaloneSession:
         return self._parts.unet
 
     def lora_targets(self, reach: str = "linear") -> Mapping[str, str]:
-        """See ``TrainSession``; 192 UNet modules when linear."""
+        """See ``TrainSession``; 192 modules of SD1's UNet when linear."""
         return unet_targets(_paths(self._parts.unet), self.checkpoint.family, reach=reach)
 
     def text_encoders(self) -> Sequence[TextEncoder]:
         """See ``TrainSession``."""
-        return [TextEncoder(self._parts.text_encoder, text_targets(_paths(self._parts.text_encoder)))]
+        found = []
+        for encoder, prefix in zip(self._parts.text_encoders, TEXT_PREFIXES[self.checkpoint.family], strict=True):
+            targets = text_targets(_paths(encoder), prefix)
+            if len(self._parts.text_encoders) > 1 and not found:
+                # SDXL's first one is read before its last layer, which so has nothing to learn from.
+                targets = without_layer(targets, encoder.config.num_hidden_layers - 1)
+            found.append(TextEncoder(encoder, targets))
+        return found
 
     def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See ``TrainSession``."""
@@ -74,7 +81,7 @@ class StandaloneSession:
         self._text_learns |= gradient
         for text in self._texts:
             text.back()
-        return Conditioning(encode(self._parts, prompts, gradient=gradient))
+        return sized(encoded(self._parts, prompts, gradient=gradient), sizes)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """See ``TrainSession``; what encodes leaves the device until it is needed again."""
@@ -83,7 +90,7 @@ class StandaloneSession:
             for text in self._texts:
                 text.leave()
         with self._offloaded.forward() if self._offloaded else contextlib.nullcontext():
-            return self._parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(self.dtype)).sample
+            return predict(self._parts, noisy, timesteps, conditioning)
 
     def checkpoint_blocks(self) -> bool:
         """See ``TrainSession``."""
@@ -140,10 +147,20 @@ class StandaloneHost:
     def __init__(self, file: Path) -> None:
         self._file, self._stamp = file, stamp_of(file)
         self._sidecar = read_sidecar(file)
-        self._info = checkpoint_info(file, self._sidecar.resolution)
         self._parts: Parts | None = None
         # Training and sampling both change the one model for a while, so they take turns.
         self._lock = threading.RLock()
+        self._info = self._described()
+
+    def _described(self) -> CheckpointInfo:
+        """Reads the whole file once for its hash; loads it only when what it predicts must be tried."""
+        family, _ = inspect(self._file)
+        known = parameterisation(self._file, family, self._sidecar)
+        if known.prediction is None:
+            known = self.parts().parameterisation
+        prediction = known.prediction or Prediction.EPS
+        side = self._sidecar.resolution or native(family, prediction)
+        return CheckpointInfo(self._file.stem, file_sha256(self._file), family, prediction, side, known.assumption(family))
 
     @property
     def checkpoint(self) -> CheckpointInfo:
@@ -170,7 +187,7 @@ class StandaloneHost:
 
     def footprint(self) -> Footprint:
         """See ``TrainHost``."""
-        return footprint(self._file, self._sidecar.resolution, loaded=self._parts is not None)
+        return footprint(self._file, self._sidecar, loaded=self._parts is not None)
 
     @contextlib.contextmanager
     def open_session(

@@ -1,41 +1,47 @@
-"""Tells what a single-file checkpoint is from its header alone: family, widths, depth. Nothing is loaded."""
+"""Tells what a single-file checkpoint is from its header alone. Nothing is loaded."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from facechain_ext.errors import FileFormatError
-from facechain_ext.ports import CheckpointInfo, Family, Prediction
+from facechain_ext.hosts.standalone.anatomy import UNET, Shapes, is_regular, shapes_of
+from facechain_ext.ports import Family
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 MAX_HEADER = 100 * 2**20
-UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 FIRST_KEY = UNET + "input_blocks.0.0.weight"
 CONTEXT_KEY = UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-STANDARD_CONTEXT = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}
+SPECIAL_INPUTS = {9: "an inpainting", 8: "an instruct-pix2pix", 5: "a depth-guided", 7: "an upscaling"}
+"""Channels of the first layer of checkpoints that are shown more than latents."""
+OTHERS = {
+    UNET + "joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    UNET + "double_blocks.": "a Flux checkpoint",
+    "double_blocks.": "a Flux checkpoint",
+    "conditioner.embedders.0.model.": "the SDXL refiner, which only finishes pictures",
+    "depth_model.": "a depth-guided checkpoint",
+    "embedder.model.": "an unCLIP checkpoint, which is shown pictures instead of words",
+    "cond_stage_model.roberta.": "an AltDiffusion checkpoint",
+    "edm_": "a checkpoint with the noise of Karras et al. (Playground 2.5, CosXL)",
+    UNET + "time_embed.cond_proj.": "a latent consistency model, which is taught to need few steps",
+}
+"""Beginnings of names that tell what cannot be trained."""
+SAID = {Family.SD1: "a Stable Diffusion 1", Family.SD2: "a Stable Diffusion 2", Family.SDXL: "an SDXL"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
-    """The sizes that distinguish one SD1 checkpoint from another."""
+class Header:
+    """What a safetensors file says before its first tensor."""
 
-    unet_channels: tuple[int, ...]
-    """Channels of the four levels."""
-    context: int
-    """Width of the text conditioning."""
-    vae_channels: tuple[int, ...]
-    text_width: int
-    text_inner: int
-    text_layers: int
-    vocabulary: int
-    prefix: str
-    """``text_model.`` or empty, as the file names the text encoder's keys."""
+    shapes: dict[str, tuple[int, ...]]
+    """Of each tensor."""
+    metadata: dict[str, str]
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
@@ -43,6 +49,15 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
 
     Raises:
         FileFormatError: for pickles, other formats and truncated files.
+    """
+    return whole_header(file).shapes
+
+
+def whole_header(file: Path) -> Header:
+    """Shapes and metadata of a safetensors file.
+
+    Raises:
+        FileFormatError: see ``read_header``.
     """
     if file.suffix.lower() in PICKLES:
         raise FileFormatError(
@@ -56,6 +71,7 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
             if not 2 <= length <= min(MAX_HEADER, size - 8):
                 raise ValueError("no header")
             header = json.loads(source.read(length))
+        metadata = {str(k): str(v) for k, v in (header.get("__metadata__") or {}).items()}
         entries = {k: v for k, v in header.items() if k != "__metadata__"}
         end = max((int(v["data_offsets"][1]) for v in entries.values()), default=0)
         shapes = {k: tuple(v["shape"]) for k, v in entries.items()}
@@ -69,53 +85,48 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
         ) from None
     if 8 + length + end > size:
         raise FileFormatError(f"{file.name} is cut off ({size} of {8 + length + end} bytes). Copy or download it again.")
-    return shapes
+    return Header(shapes, metadata)
 
 
 def inspect(file: Path) -> tuple[Family, Shapes]:
     """Family and sizes of the checkpoint ``file``.
 
     Raises:
-        FileFormatError: with what it is instead, when it is not a Stable Diffusion 1 checkpoint.
+        FileFormatError: with what it is instead, when it is not a checkpoint that can be trained.
     """
     shapes = read_header(file)
+    family = _family(file, shapes)
+    first_layer = shapes.get(FIRST_KEY, ())
+    if len(first_layer) == 4 and first_layer[1] != 4:
+        kind = SPECIAL_INPUTS.get(first_layer[1], "a special")
+        raise FileFormatError(f"{file.name} is {kind} checkpoint ({first_layer[1]} input channels). Use a plain one.")
+    try:
+        found = shapes_of(shapes, family)
+        regular = is_regular(shapes, found.depths, family)
+    except (LookupError, ValueError, StopIteration):
+        raise FileFormatError(
+            f"{file.name} lacks parts of {SAID[family]} checkpoint (UNet, VAE or text encoder). Use a complete one."
+        ) from None
+    if not regular:
+        raise FileFormatError(
+            f"{file.name} is a distilled checkpoint, whose UNet lacks blocks that {SAID[family]} checkpoint has. Use a whole one."
+        )
+    return family, found
+
+
+def _family(file: Path, shapes: dict[str, tuple[int, ...]]) -> Family:
     if any(k.startswith(("lora_unet_", "lora_te_", "lora_te1_")) or ".lora_" in k for k in shapes):
         raise FileFormatError(f"{file.name} is a LoRA, not a checkpoint. Give the checkpoint it was made for.")
-    if CONTEXT_KEY not in shapes and not any(k.startswith("conditioner.embedders") for k in shapes):
+    other = next((kind for start, kind in OTHERS.items() if any(k.startswith(start) for k in shapes)), None)
+    if other is not None:
+        raise FileFormatError(f"{file.name} is {other}. A LoRA can be trained on Stable Diffusion 1, 2 and SDXL base; use one of these.")
+    if any(k.startswith("conditioner.embedders.") for k in shapes):
+        return Family.SDXL
+    if CONTEXT_KEY not in shapes:
         diffusers = any(k.startswith(("down_blocks.", "unet.")) for k in shapes)
         hint = "It holds one part in diffusers' layout; give the single-file checkpoint." if diffusers else "Its tensors have other names."
         raise FileFormatError(f"{file.name} is not a Stable Diffusion checkpoint. {hint}")
-    if any(k.startswith("conditioner.embedders") for k in shapes):
-        raise FileFormatError(
-            f"{file.name} is an SDXL checkpoint, which standalone FaceChain does not train yet. Use a Stable Diffusion 1.5 one."
-        )
-    if any(k.startswith("cond_stage_model.model.") for k in shapes):
-        raise FileFormatError(
-            f"{file.name} is an SD2 checkpoint, which standalone FaceChain does not train yet. Use a Stable Diffusion 1.5 one."
-        )
-    first_layer = shapes.get(FIRST_KEY, ())
-    if len(first_layer) == 4 and first_layer[1] != 4:
-        raise FileFormatError(
-            f"{file.name} is an inpainting or other special checkpoint ({first_layer[1]} input channels). Use a plain one."
-        )
-    try:
-        return Family.SD1, _sd1_shapes(shapes)
-    except (LookupError, ValueError):
-        raise FileFormatError(
-            f"{file.name} lacks parts of a Stable Diffusion 1 checkpoint (UNet, VAE or text encoder). Use a complete one."
-        ) from None
-
-
-def _sd1_shapes(shapes: dict[str, tuple[int, ...]]) -> Shapes:
-    if len(shapes[FIRST_KEY]) != 4:
-        raise ValueError(FIRST_KEY)
-    unet = tuple(shapes[f"{UNET}input_blocks.{n}.0.out_layers.3.weight"][0] for n in (1, 4, 7, 10))
-    vae = tuple(shapes[f"{VAE}encoder.down.{level}.block.0.conv1.weight"][0] for level in range(4))
-    prefix = "text_model." if f"{TEXT}text_model.embeddings.token_embedding.weight" in shapes else ""
-    vocabulary, width = shapes[f"{TEXT}{prefix}embeddings.token_embedding.weight"]
-    layers = {int(m[1]) for k in shapes if (m := re.match(re.escape(f"{TEXT}{prefix}encoder.layers.") + r"(\d+)\.", k))}
-    inner = shapes[f"{TEXT}{prefix}encoder.layers.0.mlp.fc1.weight"][0]
-    return Shapes(unet, shapes[CONTEXT_KEY][1], vae, width, inner, max(layers) + 1, vocabulary, prefix)
+    return Family.SD2 if any(k.startswith("cond_stage_model.model.") for k in shapes) else Family.SD1
 
 
 def file_sha256(file: Path) -> str:
@@ -131,9 +142,3 @@ def _sha256(file: Path, _changed: int, _size: int) -> str:
         while block := source.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def checkpoint_info(file: Path, resolution: int | None) -> CheckpointInfo:
-    """Everything the core wants to know about the checkpoint; reads the whole file once for its hash."""
-    family, _ = inspect(file)
-    return CheckpointInfo(file.stem, file_sha256(file), family, Prediction.EPS, resolution or 512)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from facechain_ext.hosts.standalone.loading import Parts
+from facechain_ext.ports import Conditioning, Family
 from facechain_ext.styles.syntax import Piece, joined_by_and, stretches, weighted
 from facechain_ext.styles.tokens import CHUNK
 
 BACKTRACK = 20
 """A clause that does not fit is moved to the next chunk as a whole when its comma is at most so many tokens back (the WebUI's default)."""
 COMMA = ","
+PADS: dict[Family, tuple[int | None, ...]] = {Family.SD1: (None,), Family.SD2: (0,), Family.SDXL: (None, 0)}
+"""What each text encoder's chunks are filled up with: the end token, or OpenCLIP's 0."""
 
 
 @dataclass(slots=True)
@@ -69,32 +73,61 @@ def _ids(parts: Parts, text: str) -> list[int]:
 
 
 def encode(parts: Parts, prompts: Sequence[str], *, gradient: bool = False, skip: int = 1, together: bool = False) -> torch.Tensor:
-    """Context (B, 77k, C) of ``prompts``, their weights applied; all get as many chunks as the longest needs.
+    """The context of ``encoded`` alone."""
+    return encoded(parts, prompts, gradient=gradient, skip=skip, together=together).context
 
-    ``skip`` 2 takes what the layer before the last says, and so on (the WebUI's Clip skip). Weights multiply what the encoder says of a
-    token, and the mean of each chunk is restored; with ``together``, the mean of all prompts' chunks of the same place.
+
+def encoded(parts: Parts, prompts: Sequence[str], *, gradient: bool = False, skip: int = 1, together: bool = False) -> Conditioning:
+    """Context (B, 77k, C) of ``prompts``, their weights applied; all get as many chunks as the longest needs. SDXL's also have the pooled
+    text (B, P) of the first chunk, which weights do not change.
+
+    ``skip`` 2 takes what the layer before the last says, and so on (the WebUI's Clip skip; only SD1 listens). Weights multiply what an
+    encoder says of a token, and the mean of each chunk is restored; with ``together``, the mean of all prompts' chunks of the same place.
     """
     found = [chunked(parts, prompt) for prompt in prompts]
     many = max(len(chunks) for chunks in found)
     rows = [chunk for chunks in found for chunk in chunks + [Chunk.empty()] * (many - len(chunks))]
+    weights = torch.tensor([_padded(1.0, row.weights, 1.0) for row in rows]).view(len(prompts), many, CHUNK + 2, 1)
+    contexts, pooled = [], None
     with torch.set_grad_enabled(gradient):
-        hidden = _hidden(parts, rows, skip).view(len(prompts), many, CHUNK + 2, -1)
-        weights = torch.tensor([_padded(1.0, row.weights, 1.0) for row in rows]).view(len(prompts), many, CHUNK + 2, 1)
-        if bool((weights != 1).any()):
-            over = (0, 2, 3) if together else (2, 3)
-            louder = hidden * weights.to(hidden)
-            hidden = louder * (hidden.mean(over, keepdim=True) / louder.mean(over, keepdim=True))
-    return hidden.flatten(1, 2)
+        for encoder, pad in zip(parts.text_encoders, PADS[parts.family], strict=True):
+            hidden, told = _hidden(parts, encoder, _ids_of(parts, rows, pad), skip)
+            hidden = hidden.view(len(prompts), many, CHUNK + 2, -1)
+            if bool((weights != 1).any()):
+                over = (0, 2, 3) if together else (2, 3)
+                louder = hidden * weights.to(hidden)
+                hidden = louder * (hidden.mean(over, keepdim=True) / louder.mean(over, keepdim=True))
+            contexts.append(hidden)
+            pooled = pooled if told is None else told.view(len(prompts), many, -1)[:, 0]
+    return Conditioning((contexts[0] if len(contexts) == 1 else torch.cat(contexts, -1)).flatten(1, 2), pooled)
 
 
-def _hidden(parts: Parts, rows: Sequence[Chunk], skip: int) -> torch.Tensor:
+def sized(conditioning: Conditioning, sizes: Sequence[tuple[int, int]]) -> Conditioning:
+    """``conditioning`` with what SDXL is told of uncut pictures of ``sizes`` (width, height) px: original size, corner, size; heights first."""
+    if conditioning.pooled is None:
+        return conditioning
+    told = [(height, width, 0, 0, height, width) for width, height in sizes]
+    return replace(conditioning, size_ids=torch.tensor(told, dtype=torch.float32, device=conditioning.context.device))
+
+
+def _ids_of(parts: Parts, rows: Sequence[Chunk], pad: int | None) -> torch.Tensor:
+    """(rows, 77): each chunk between start and end, filled up with ``pad``, or the end when it is None."""
     start, end = parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id
-    ids = torch.tensor([_padded(start, row.tokens, end) for row in rows], device=parts.device)
-    if skip == 1:
-        return parts.text_encoder(ids)[0]
-    encoder = getattr(parts.text_encoder, "text_model", parts.text_encoder)
-    states = encoder(ids, output_hidden_states=True).hidden_states
-    return encoder.final_layer_norm(states[-min(skip, len(states))])
+    filling = end if pad is None else pad
+    return torch.tensor([[start, *row.tokens, end, *[filling] * (CHUNK - len(row.tokens))] for row in rows], device=parts.device)
+
+
+def _hidden(parts: Parts, encoder: Any, ids: torch.Tensor, skip: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What ``encoder`` says of each token (rows, 77, C), and of each row as a whole where it does."""
+    if parts.family is Family.SDXL:
+        # Without the last layer and its norm, as SDXL was taught.
+        found = encoder(ids, output_hidden_states=True)
+        return found.hidden_states[-2], getattr(found, "text_embeds", None)
+    if skip == 1 or parts.family is not Family.SD1:
+        return encoder(ids)[0], None
+    inner = getattr(encoder, "text_model", encoder)
+    states = inner(ids, output_hidden_states=True).hidden_states
+    return inner.final_layer_norm(states[-min(skip, len(states))]), None
 
 
 def _padded(first: float, inner: Sequence[float], last: float) -> list[float]:
@@ -111,11 +144,21 @@ class Heard:
     """(stretches, 77k, C)."""
     weight: float = 1.0
     """How much it counts beside others joined by AND."""
+    pooled: torch.Tensor | None = None
+    """(stretches, P), SDXL's."""
 
     def at(self, step: int) -> torch.Tensor:
         """(1, 77k, C) at ``step``, 0 first."""
-        i = next((i for i, last in enumerate(self.lasts) if step <= last), 0)
+        i = self._stretch(step)
         return self.contexts[i : i + 1]
+
+    def pooled_at(self, step: int) -> torch.Tensor | None:
+        """(1, P) at ``step``."""
+        i = self._stretch(step)
+        return None if self.pooled is None else self.pooled[i : i + 1]
+
+    def _stretch(self, step: int) -> int:
+        return next((i for i, last in enumerate(self.lasts) if step <= last), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +177,12 @@ class Guidance:
         """(1 + wanted, 77k, C) at ``step``, 0 first: the negative prompt before all others."""
         return torch.cat(matched([heard.at(step) for heard in (self.unwanted, *self.wanted)]))
 
+    def pooled_at(self, step: int) -> torch.Tensor | None:
+        """(1 + wanted, P) at ``step``, in the same order; None but for SDXL."""
+        found = [heard.pooled_at(step) for heard in (self.unwanted, *self.wanted)]
+        there = [pooled for pooled in found if pooled is not None]
+        return torch.cat(there) if there else None
+
     def mixed(self, predictions: torch.Tensor, cfg: float) -> torch.Tensor:
         """What to follow (B, ...), of ``predictions`` ((1 + wanted) B, ...) in the order of ``at``."""
         without, *found = predictions.chunk(1 + len(self.wanted))
@@ -141,16 +190,20 @@ class Guidance:
 
 
 def guided(parts: Parts, prompt: str, negative: str, steps: int, skip: int = 1) -> Guidance:
-    """``prompt`` and ``negative`` for ``steps`` steps; AND counts in the former only, as in the WebUI."""
-    return Guidance(
-        _heard(parts, Piece(negative), steps, skip), tuple(_heard(parts, piece, steps, skip) for piece in joined_by_and(prompt))
-    )
+    """``prompt`` and ``negative`` for ``steps`` steps; AND counts in the former only, as in the WebUI.
+
+    SDXL was taught zeros in place of no words, and is shown them for an empty negative prompt, as the WebUI does.
+    """
+    unwanted = _heard(parts, Piece(negative), steps, skip)
+    if unwanted.pooled is not None and not negative:
+        unwanted = replace(unwanted, contexts=torch.zeros_like(unwanted.contexts), pooled=torch.zeros_like(unwanted.pooled))
+    return Guidance(unwanted, tuple(_heard(parts, piece, steps, skip) for piece in joined_by_and(prompt)))
 
 
 def _heard(parts: Parts, piece: Piece, steps: int, skip: int) -> Heard:
     found = stretches(piece.text, steps)
-    contexts = encode(parts, [stretch.prompt for stretch in found], skip=skip, together=True)
-    return Heard(tuple(stretch.last for stretch in found), contexts, piece.weight)
+    words = encoded(parts, [stretch.prompt for stretch in found], skip=skip, together=True)
+    return Heard(tuple(stretch.last for stretch in found), words.context, piece.weight, words.pooled)
 
 
 def matched(contexts: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -10,12 +11,15 @@ import torch
 
 from facechain_ext.faces.types import Image
 from facechain_ext.hosts.standalone.loading import Parts
-from facechain_ext.hosts.standalone.prompts import Guidance, guided
-from facechain_ext.hosts.standalone.samplers import SAMPLERS, Levels
+from facechain_ext.hosts.standalone.prompts import Guidance, guided, sized
+from facechain_ext.hosts.standalone.samplers import SAMPLERS, Levels, Sampler
+from facechain_ext.hosts.standalone.schedule import alphas_of
 from facechain_ext.lora.regions import composed, noise_seeds, owners
-from facechain_ext.ports import MadeWith, SamplingRequest
+from facechain_ext.ports import Conditioning, MadeWith, Prediction, SamplingRequest
 from facechain_ext.progress import CancelToken
 
+LEAST_SIGNAL = 4.8973451890853435e-08
+"""Cumulative alpha in place of a zero terminal one, which no noise level can be made of; the WebUI's (modules/sd_models.py)."""
 OnStep = Callable[[int, int], None]
 
 
@@ -42,7 +46,7 @@ def sample(
     noise = Streams(request, parts.device)
     with torch.no_grad():
         guidance = guidance or guided(parts, request.prompt, request.negative, request.steps, made_with(request).clip_skip)
-        denoiser = _Denoiser(parts, guidance, request, cancel, sampler.calls)
+        denoiser = _Denoiser(parts, guidance, request, cancel, sampler)
         denoiser.before, denoiser.after = before_step, on_step
         picture = torch.cat([encode_image(parts, image) for image in request.start]) if request.start else None
         latents = sampler.run(sampler.begin(noise(), picture), denoiser, noise)
@@ -58,8 +62,7 @@ def made_with(request: SamplingRequest) -> MadeWith:
 
 def levels_of(config: dict[str, Any]) -> Levels:
     """The noise levels that a scheduler's ``config`` describes."""
-    betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, config["num_train_timesteps"], dtype=torch.float64) ** 2
-    return Levels(torch.cumprod(1 - betas, 0))
+    return Levels(alphas_of(config, torch.float64).clamp_min(LEAST_SIGNAL))
 
 
 class Streams:
@@ -92,7 +95,8 @@ class _Denoiser:
     before: OnStep | None = None
     after: OnStep | None = None
 
-    def __init__(self, parts: Parts, guidance: Guidance, request: SamplingRequest, cancel: CancelToken, calls: int) -> None:
+    def __init__(self, parts: Parts, guidance: Guidance, request: SamplingRequest, cancel: CancelToken, sampler: Sampler) -> None:
+        calls, self._levels = sampler.calls, sampler.levels
         self._parts, self._guidance, self._request, self._cancel = parts, guidance, request, cancel
         self._done, self._calls = 0, calls
         # Of the whole way, when only its end is run.
@@ -103,13 +107,29 @@ class _Denoiser:
         self._cancel.raise_if_cancelled()
         if self.before is not None:
             self.before(self._first + self._done, self._first + self._calls)
-        contexts = self._guidance.at(self._done).to(self._parts.dtype)
+        contexts, pooled = self._guidance.at(self._done), self._guidance.pooled_at(self._done)
         rows = torch.cat([x] * len(contexts)).to(self._parts.dtype)
-        found = self._parts.unet(rows, time, encoder_hidden_states=contexts.repeat_interleave(len(x), 0)).sample
+        words = Conditioning(contexts.repeat_interleave(len(x), 0), None if pooled is None else pooled.repeat_interleave(len(x), 0))
+        size = (self._request.width, self._request.height)
+        found = predict(self._parts, rows, time, sized(words, [size] * len(rows)))
         self._done += 1
         if self.after is not None:
             self.after(self._done, self._calls)
-        return self._guidance.mixed(found.float(), self._request.cfg)
+        led = self._guidance.mixed(found.float(), self._request.cfg)
+        if self._parts.prediction is Prediction.EPS:
+            return led
+        # Salimans & Ho 2022, appendix D: the noise that goes with a velocity.
+        sigma = float(self._levels.sigma_at(time))
+        return (led + sigma * x) / math.sqrt(sigma**2 + 1)
+
+
+def predict(parts: Parts, noisy: torch.Tensor, timesteps: torch.Tensor | float, conditioning: Conditioning) -> torch.Tensor:
+    """The UNet's output (B, 4, h, w) for latents ``noisy``."""
+    more: dict[str, Any] = {}
+    if conditioning.pooled is not None:
+        # Sizes stay float32: half precision rounds those above 256 px.
+        more = {"added_cond_kwargs": {"text_embeds": conditioning.pooled.to(parts.dtype), "time_ids": conditioning.size_ids}}
+    return parts.unet(noisy, timesteps, encoder_hidden_states=conditioning.context.to(parts.dtype), **more).sample
 
 
 def encode_image(parts: Parts, image: Image) -> torch.Tensor:

@@ -29,12 +29,12 @@ def copy_to_webui(checkpoint: Path, webui: Path) -> Path:
         raise UserInputError(
             f"{webui.name} is not a WebUI's folder: it has no models/Stable-diffusion. Give the folder that holds webui.py."
         )
-    _, shapes = inspect(checkpoint)
+    family, shapes = inspect(checkpoint)
     recipe = checkpoint.with_suffix(".yaml")
     if recipe.exists():
         clip = webui / "models" / "FaceChain" / f"clip-{checkpoint.stem}"
         with tempfile.TemporaryDirectory() as config, replaced_folder(clip, "the text encoder's files") as fresh:
-            write_config(Path(config), shapes, read_sidecar(checkpoint))
+            write_config(Path(config), family, shapes, read_sidecar(checkpoint))
             shutil.copy(Path(config) / "text_encoder" / "config.json", fresh)
             for file in (Path(config) / "tokenizer").iterdir():
                 shutil.copy(file, fresh)

@@ -97,8 +97,9 @@ def test_diffusers_and_ldm_paths_are_each_others_inverse(family, sd1_paths, sdxl
 
 
 def test_ldm_paths_match_a_checkpoint_on_disk(host, sd1_paths):
+    from facechain_ext.hosts.standalone.anatomy import UNET
     from facechain_ext.hosts.standalone.checkpoints import SHIPPED
-    from facechain_ext.hosts.standalone.inspection import UNET, read_header
+    from facechain_ext.hosts.standalone.inspection import read_header
 
     there = {k.removeprefix(UNET).removesuffix(".weight") for k in read_header(SHIPPED / "tiny-faces.safetensors") if k.startswith(UNET)}
     ours = {ldm_path(path, Family.SD1) for path in unet_targets(sd1_paths, Family.SD1, every=True)}

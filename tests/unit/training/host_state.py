@@ -8,10 +8,10 @@ import torch
 
 
 def snapshot(host) -> tuple:
-    """Module objects, flags, hooks and the SHA-256 of every weight of UNet, VAE and text encoder; the global RNG."""
+    """Module objects, flags, hooks and the SHA-256 of every weight of UNet, VAE and text encoders; the global RNG."""
     parts = host.parts()
     found = []
-    for model in (parts.unet, parts.vae, parts.text_encoder):
+    for model in (parts.unet, parts.vae, *parts.text_encoders):
         digest = hashlib.sha256()
         for name, value in model.state_dict().items():
             digest.update(name.encode() + value.detach().contiguous().view(torch.uint8).numpy().tobytes())
