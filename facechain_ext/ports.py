@@ -187,7 +187,9 @@ class SamplingRequest:
             return
         shape = (self.height, self.width, 3)
         if len(self.start) != len(self.seeds) or any(image.shape != shape for image in self.start):
-            raise UserInputError(f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed.")
+            raise UserInputError(
+                f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed."
+            )
         if not 0 < self.strength <= 1:
             raise UserInputError(f"The strength must be above 0 and at most 1, not {self.strength:g}.")
 
