@@ -68,7 +68,7 @@ class FaceAnalyzer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
-    """The checkpoint a host works with."""
+    """The checkpoint a host works with; ``assumed`` says what had to be guessed of it, in a sentence."""
 
     name: str
     """File stem."""
@@ -78,7 +78,6 @@ class CheckpointInfo:
     resolution: int
     """Native px."""
     assumed: str = ""
-    """What had to be guessed of it, in a sentence."""
 
     @property
     def short_hash(self) -> str:
@@ -185,11 +184,8 @@ class SamplingRequest:
         """
         if not self.start:
             return
-        shape = (self.height, self.width, 3)
-        if len(self.start) != len(self.seeds) or any(image.shape != shape for image in self.start):
-            raise UserInputError(
-                f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed."
-            )
+        if len(self.start) != len(self.seeds) or any(image.shape != (self.height, self.width, 3) for image in self.start):
+            raise UserInputError(f"To start from pictures, {len(self.seeds)} of {self.width}x{self.height} px are needed, one for each seed.")
         if not 0 < self.strength <= 1:
             raise UserInputError(f"The strength must be above 0 and at most 1, not {self.strength:g}.")
 
