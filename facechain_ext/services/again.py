@@ -162,7 +162,7 @@ def parsed(text: str) -> Recipe:
         beside=tuple(name.strip() for name in values.get(keys.BESIDE, "").split(";") if name.strip()),
         made=MadeWith(_whole(values, "Clip skip", 1), _whole(values, "ENSD", 0)),
         loras=tuple(tag.name for tag in named(prompt)),
-        seeds=_seeds(values.get(keys.SEEDS, ""), size),
+        seeds=seeds_of(values.get(keys.SEEDS, ""), size),
         only_index=position,
     )
     return Recipe(request, values.get("Model hash", ""), prompt, negative, tuple(_nearly(values)))
@@ -223,7 +223,7 @@ def _unquoted(value: str) -> str:
     return value.strip()
 
 
-def _seeds(said: str, size: int) -> tuple[tuple[int, ...], ...]:
+def seeds_of(said: str, size: int) -> tuple[tuple[int, ...], ...]:
     """``10+14 11+11`` -> ((10, 14), (11, 11)); none for an empty text.
 
     Raises:

@@ -45,6 +45,8 @@ class Asked:
     beside: tuple[str, ...] = ()
     loras: tuple[str, ...] = ()
     """Names of face LoRAs a dropped picture was made with."""
+    seeds: str = ""
+    """Of a dropped picture of several people, as its infotext says them."""
 
 
 class PortraitActions:
@@ -139,7 +141,8 @@ class PortraitActions:
         """
         config = read_form(self.config(asked.checkpoint), asked.values)
         made = self.editor.request(asked.person, self.style(asked.style), asked.written)
-        return replace(made, checkpoint=asked.checkpoint, config=config, beside=asked.beside, loras=asked.loras)
+        seeds = restoring.told_seeds(asked.seeds, config, 1 + len(asked.beside))
+        return replace(made, checkpoint=asked.checkpoint, config=config, beside=asked.beside, loras=asked.loras, seeds=seeds)
 
     def generate(self, asked: Asked) -> Iterator[list[Any]]:
         """Make portraits; yields live panel, gallery, buttons."""
@@ -161,7 +164,7 @@ class PortraitActions:
     def restored(self, value: Any, form: Form) -> list[Any]:
         """Everything as a dropped picture was made: values for the drop zone, what is said, the style, the boxes and ``form``."""
         if not uploaded(value):
-            return [update()] * (11 + len(form.names))
+            return [update()] * (3 + restoring.BOXES + len(form.names))
         try:
             found = restoring.read_picture(self._studio, value)
             request = found.recipe.request
@@ -170,7 +173,7 @@ class PortraitActions:
                 raise FaceChainError(f"The picture's style '{request.style}' is not here. Import it on the Styles page first.")
             composed = self.editor.told(request.person, style, Written(request.prompt, request.negative)).composed
         except FaceChainError as error:
-            return [update(value=None), restoring.problem(error)] + [update()] * (9 + len(form.names))
+            return [update(value=None), restoring.problem(error)] + [update()] * (1 + restoring.BOXES + len(form.names))
         names = [c.name for c in self.choices()]
         boxes = restoring.boxes(found, (composed.positive, composed.negative), names)
         return [update(value=None), found.said, update(value=_label(style)), *boxes, *form.updates(request.config)]

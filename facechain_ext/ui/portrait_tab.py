@@ -67,6 +67,7 @@ class PortraitTab:
             )
             self._dropped = make(gr.HTML, "", elem_id="facechain_portrait_dropped")
             self._loras = make(gr.Textbox, "", visible=False, elem_id="facechain_portrait_loras")
+            self._seeds = make(gr.Textbox, "", visible=False, elem_id="facechain_portrait_seeds")
             with gr.Row(elem_classes=["fc-pair", "fc-with-button"]):
                 self._person = make(gr.Dropdown, choices=people, value=first, label="Person", scale=5, elem_id="facechain_portrait_person")
                 self._refresh = make(gr.Button, "Refresh", size="sm", scale=1, min_width=84, elem_id="facechain_portrait_refresh")
@@ -115,7 +116,8 @@ class PortraitTab:
         act = self._act
         words, boxes = [self._person, self._style, self._own, self._negative], act.editor.boxes
         outputs = [self._live, self._gallery, self._generate, self._cancel]
-        inputs = [self._person, self._beside, self._checkpoint, self._style, self._loras, self._own, self._negative, *boxes, *self._form.components]
+        inputs = [self._person, self._beside, self._checkpoint, self._style, self._loras, self._seeds, self._own, self._negative, *boxes]
+        inputs += self._form.components
 
         def generate(*given: Any) -> Iterator[list[Any]]:
             yield from act.generate(self._asked(given))
@@ -148,10 +150,11 @@ class PortraitTab:
 
     def _asked(self, given: Sequence[Any]) -> Asked:
         """What stands in the boxes that ``_wire`` gives to its handlers."""
-        person, beside, checkpoint, style, loras = given[:5]
+        person, beside, checkpoint, style, loras, seeds = given[:6]
         many = 2 + len(self._act.editor.boxes)
-        written, values = Written(*given[5 : 5 + many]), given[5 + many :]
-        return Asked(person, checkpoint, style, written, self._form.values(values), tuple(beside or ()), tuple(filter(None, (loras or "").split(";"))))
+        written, values = Written(*given[6 : 6 + many]), self._form.values(given[6 + many :])
+        named = tuple(filter(None, (loras or "").split(";")))
+        return Asked(person, checkpoint, style, written, values, tuple(beside or ()), named, seeds or "")
 
     def _wire_blend(self, inputs: Sequence[Any]) -> Loads:
         act, blend = self._act, self._blend
@@ -174,7 +177,7 @@ class PortraitTab:
     def _wire_drop(self) -> None:
         act = self._act
         outputs = [self._drop, self._dropped, self._style, self._person, self._beside, self._checkpoint, self._own, self._negative]
-        outputs += [*act.editor.boxes, self._loras, *self._form.components]
+        outputs += [*act.editor.boxes, self._loras, self._seeds, *self._form.components]
         bind(self._drop.upload, lambda value: act.restored(value, self._form), [self._drop], outputs, queue=False)
 
     def on_show(self, tab: Any) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from facechain_ext.config import PortraitConfig
 from facechain_ext.errors import FaceChainError, UserInputError
-from facechain_ext.services.again import Recipe, recipe_of
+from facechain_ext.services.again import Recipe, recipe_of, seeds_of
 from facechain_ext.services.studio import Studio
 from facechain_ext.services.tags import without
 from facechain_ext.ui.compat import update, uploaded
@@ -17,6 +18,8 @@ from facechain_ext.ui.words import note_box, problem_box
 
 LARGEST = 64 * 10**6
 """Bytes of a picture that is looked at."""
+BOXES = 10
+"""Values that ``boxes`` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _remarks(studio: Studio, recipe: Recipe) -> list[str]:
 
 
 def boxes(restored: Restored, words: tuple[str, str], checkpoints: Sequence[str]) -> list[Any]:
-    """Values for person, beside, checkpoint, own words, words to avoid, both whole prompts and what was composed, and the LoRAs to use.
+    """Values for person, beside, checkpoint, own words, words to avoid, both whole prompts, what was composed, the LoRAs and seeds to use.
 
     ``words`` are the prompts composed of what the picture says, for the boxes that hold whole ones.
     """
@@ -96,7 +99,18 @@ def boxes(restored: Restored, words: tuple[str, str], checkpoints: Sequence[str]
         *[update(value=composed if own is None else own) for own, composed in zip(exact, words, strict=True)],
         update(value=json.dumps(list(words))),
         update(value=";".join(request.loras)),
+        update(value=" ".join("+".join(map(str, own)) for own in request.seeds)),
     ]
+
+
+def told_seeds(said: str, config: PortraitConfig, people: int) -> tuple[tuple[int, ...], ...]:
+    """The seeds ``said`` of a dropped picture of several people, while seed, number and people are still what it set; else none."""
+    try:
+        seeds = seeds_of(said, config.count)
+    except UserInputError:
+        return ()
+    kept = seeds and config.seed == seeds[0][0] and all(len(own) == people for own in seeds)
+    return seeds if kept and people > 1 and config.people_by == "regions" else ()
 
 
 def problem(error: FaceChainError) -> str:

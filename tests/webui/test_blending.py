@@ -143,8 +143,9 @@ def test_the_panel_blends_a_style_through_hooks_and_says_how(panel, draw, person
     summed = panel(True, {**given, "blend": "sum"}, width=64, height=64)
     assert summed.info["prompt"].count("<lora:") == 2
     assert summed.pixels != drawn.pixels
-    # The slider: all for the person is the face LoRA alone, by hooks or merged.
-    me, alone = (panel(True, {**given, **way}, width=64, height=64) for way in ({"blend": "", "balance": 1.0}, {"blend": "face 1 + style 0"}))
+    # The slider: all for the person is the face LoRA alone, led to as beside a style.
+    ways = ({"blend": "", "balance": 1.0}, {"blend": "face 1 guided 2 + style 0"})
+    me, alone = (panel(True, {**given, **way}, width=64, height=64) for way in ways)
     bytes_of = [np.frombuffer(one.pixels[0], np.uint8).astype(int) for one in (me, alone)]
     assert np.abs(bytes_of[0] - bytes_of[1]).max() <= 2
     # Weights that the host's own loader merged it takes out at the next picture only.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from facechain_ext.ports import CheckpointInfo, Family, LoraWeight, Prediction, 
 from facechain_ext.services.requests import CheckpointChoice, FaceLora, Person
 from facechain_ext.styles.catalog import Style
 from facechain_ext.ui.portrait_actions import PortraitActions
+from facechain_ext.ui.restoring import told_seeds
 from facechain_ext.ui.widgets import rows
 
 INFO = CheckpointInfo("tiny", "ab" * 32, Family.SD1, Prediction.EPS, 128)
@@ -76,11 +77,11 @@ OURS = {"FaceChain person": "Anna", "FaceChain style": "rain", "FaceChain own pr
 
 
 def test_every_box_is_as_the_picture_says(restored):
-    drop, said, style, person, beside, checkpoint, own, negative, exact, no, last, loras, *form = restored({**OURS, "FaceChain blend": PLAN})
+    drop, said, style, person, beside, checkpoint, own, negative, exact, no, last, loras, seeds, *form = restored({**OURS, "FaceChain blend": PLAN})
     assert (drop, style, person, beside, checkpoint) == (None, "Outdoors · Rain", "Anna", [], "tiny")
     assert (own, negative, exact) == ("by the sea", "hat", "sks woman in the rain, by the sea")
     assert json.loads(last) == [exact, no]
-    assert loras == "anna"
+    assert (loras, seeds) == ("anna", "")
     assert form == [0.5, 2, "41", "128", str(parse_plan(PLAN))]
     assert "The face LoRA anna is used, as in the picture; the newest is anna-2." in said
 
@@ -92,6 +93,15 @@ def test_people_beside_and_a_prompt_of_its_own(restored):
     assert json.loads(values[10])[0] == "photo of sks woman", "what was composed differs, so the box counts as edited"
 
 
+def test_seeds_of_several_people_count_until_the_seed_or_the_people_change(restored):
+    values = restored({**OURS, "FaceChain beside": "Ben", "FaceChain seeds": "41+7 42+9"})
+    assert values[12] == "41+7 42+9"
+    config = PortraitConfig(seed=41, count=2)
+    assert told_seeds(values[12], config, 2) == ((41, 7), (42, 9))
+    for changed, people in ((replace(config, seed=5), 2), (replace(config, seed=None), 2), (replace(config, count=3), 2), (config, 1), (config, 3)):
+        assert told_seeds(values[12], changed, people) == ()
+
+
 def test_another_checkpoint_is_told(restored):
     other = CheckpointInfo("tiny", "cd" * 32, Family.SD1, Prediction.EPS, 128)
     assert "another one than the picture" in restored(OURS, Room(other))[1]
@@ -101,6 +111,7 @@ def test_another_checkpoint_is_told(restored):
 def test_what_cannot_be_is_told_and_changes_nothing(restored, extra, expected):
     _, said, *rest = restored(extra)
     assert expected in said
+    assert len(rest) + 2 == len(restored(OURS)), "a value for every box"
     assert set(rest) == {"unchanged"}
 
 
