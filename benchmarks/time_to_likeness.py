@@ -72,7 +72,8 @@ def kohya(args: argparse.Namespace, photos: Path, options: dict[str, object], fl
     """kohya's training; (step, CPU seconds, LoRA) of every LoRA it saved."""
     shapes = inspect(CHECKPOINT)[1]
     sidecar = read_sidecar(CHECKPOINT)
-    (folder / "shapes.json").write_text(json.dumps(asdict(shapes) | {"unet_heads": sidecar.unet_heads, "text_heads": sidecar.text_heads}))
+    told = asdict(shapes) | {f"text_{name}": size for name, size in asdict(shapes.texts[0]).items()}
+    (folder / "shapes.json").write_text(json.dumps(told | {"unet_heads": sidecar.unet_heads, "text_heads": sidecar.text_heads}))
     data = folder / "data" / "1_sks person"
     data.mkdir(parents=True)
     for file in sorted(photos.glob("[0-9]*.*")):
