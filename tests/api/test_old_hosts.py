@@ -39,7 +39,7 @@ def said(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_the_schema_builds_with_examples(said):
     names = (
         "health people people/{name} people/{name}/export people/{name}/decisions styles checkpoints prepare train estimate portraits "
-        "jobs jobs/{job_id} jobs/{job_id}/pause compose styles/{style_id} styles/{style_id}/picture styles/{style_id}/export styles/import styles/train"
+        "jobs jobs/{job_id} jobs/{job_id}/pause compose blend balance styles/{style_id} styles/{style_id}/picture styles/{style_id}/export styles/import styles/train"
     )
     wanted = {f"/facechain/v1/{name}" for name in [*names.split(), "jobs/{job_id}/images/{index}"]}
     assert set(said["paths"]) == set(said["app_paths"]) == wanted
