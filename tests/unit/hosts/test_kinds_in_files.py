@@ -18,7 +18,7 @@ from facechain_ext.progress import CancelToken, silent
 from facechain_ext.training.adapted import adapted
 
 TINY = SHIPPED / "tiny-faces.safetensors"
-WANTED = SamplingRequest("photo of sks person", "", (9,), 64, 64, 6, 3.0, "DDIM")
+WANTED = SamplingRequest("photo of sks person", "", (9,), 64, 64, 6, 3.0, "Euler")
 
 
 @pytest.fixture(scope="module", params=list(Kind), ids=str)
@@ -53,13 +53,13 @@ def _fields(request: SamplingRequest) -> dict[str, object]:
 
 
 def test_diffusers_makes_it_too(made):
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
     _, kind, file, live = made
     if kind not in (Kind.LORA, Kind.RSLORA):
         pytest.skip("diffusers reads neither LoHa nor LoKr in this format, and DoRA with a magnitude for each output only")
     parts = StandaloneHost(TINY).parts()
-    scheduler = DDIMScheduler.from_config(parts.scheduler_config)
+    scheduler = EulerDiscreteScheduler.from_config(parts.scheduler_config, timestep_spacing="linspace")
     pipe = StableDiffusionPipeline(
         parts.vae, parts.text_encoder, parts.tokenizer, parts.unet, scheduler, None, None, requires_safety_checker=False
     )
