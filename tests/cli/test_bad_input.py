@@ -227,6 +227,6 @@ def test_full_disk_while_training_a_style(empty, photos) -> None:
 def test_full_disk_while_generating(copied, person: str, snapshot) -> None:
     """Every portrait has room, the contact sheet of all of them has not."""
     before = files_only(snapshot(copied.root))
-    words = ("generate", "--person", person, "--count", 8, "--steps", 1, "--size", "256x256")
+    words = ("generate", "--person", person, "--count", 16, "--steps", 1, "--size", "256x256")
     refused(copied(*words, largest_file=ROOM_TO_LOAD), "disk", "the portraits")
     assert files_only(snapshot(copied.root)) == before
