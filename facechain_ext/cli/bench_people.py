@@ -78,7 +78,7 @@ def table(groups: Sequence[Mapping[str, Any]]) -> str:
     ]
     for many in sorted({len(group["people"]) for group in groups}):
         own = [group for group in groups if len(group["people"]) == many]
-        rows = [(" | ".join(group["people"]).replace(" | ", ", "), summed([group])) for group in own]
+        rows = [(", ".join(group["people"]), summed([group])) for group in own]
         for name, found in [*rows, (f"**all of {many} people**", summed(own))]:
             shares = " | ".join(f"{found[key]:.0%}" for key in ("right", "right_at_first", "trained_right"))
             lines.append(f"| {name} | {found['pictures']} | {shares} | {found['own']:.2f} | {found['others']:.2f} | {found['drawings_each']:.1f} |")

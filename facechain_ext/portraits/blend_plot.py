@@ -16,6 +16,8 @@ COLOURS = ("#3d5a98", "#7a5195", "#b08900", "#c0579a", "#5f8fb0", "#8a8f3c", "#9
 PANEL, LEGEND_ROW, COLUMNS = 470, 24, 3
 """px, px, and columns of the legend."""
 Place = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, px."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def draw_blends(title: str, panels: Mapping[str, Sequence[BlendCurve]]) -> PilIm
         # Ours last, above the others.
         for curve in sorted(curves, key=lambda c: ("", "bound", "rival", "ours").index(c.role)):
             _draw(pen, axes, curve, colours[curve.name])
+        _label(pen, axes, curves, colours)
     width = (WIDTH - 2 * MARGIN) // COLUMNS
     for i, name in enumerate(names):
         x, y = MARGIN + (i % COLUMNS) * width, 96 + rows * PANEL + i // COLUMNS * LEGEND_ROW
@@ -104,7 +107,28 @@ def _draw(pen: ImageDraw.ImageDraw, axes: _Axes, curve: BlendCurve, colour: str)
     if len(places) > 1:
         pen.line(places, colour, 4 if strong else 2, joint="curve")
     size = 6 if strong else 4
-    for (x, y), (_, _, strength) in zip(places, curve.points, strict=True):
+    for x, y in places:
         pen.ellipse((x - size, y - size, x + size, y + size), colour)
-        if strong or curve.role == "bound":
-            pen.text((x + 8, y - 20 if strong else y - 8), strength if strong else curve.name, colour, load_font(13))
+
+
+def _label(pen: ImageDraw.ImageDraw, axes: _Axes, curves: Sequence[BlendCurve], colours: Mapping[str, str]) -> None:
+    """Strengths and names beside their points, where no point and no other label is."""
+    font = load_font(13)
+    taken = [(x - 6, y - 6, x + 6, y + 6) for c in curves for x, y in (axes.at(score, likeness) for score, likeness, _ in c.points)]
+    for curve in sorted((c for c in curves if c.role), key=lambda c: ("ours", "rival", "bound").index(c.role)):
+        for score, likeness, strength in curve.points:
+            text = curve.name if curve.role == "bound" else strength
+            x, y = axes.at(score, likeness)
+            wide = pen.textlength(text, font)
+            # Right of it, above, below; a name that has no room there, one line higher.
+            middle, before = (max(axes.box[0] + 4, x - part * wide) for part in (0.5, 1))
+            corners = [(x + 8, y - 22), (x + 8, y - 8), (middle, y - 24), (before, y + 8), (middle, y - 54)]
+            boxes = [(left, top, left + wide, top + 15) for left, top in corners]
+            box = next((box for box in boxes if not any(_meet(box, other) for other in taken)), boxes[-1])
+            taken.append(box)
+            # Lines may pass below.
+            pen.text(box[:2], text, colours[curve.name], font, stroke_width=2, stroke_fill=PAPER)
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -139,7 +139,7 @@ def parsed(text: str) -> Recipe:
         "height": height,
         "sampler": _sampler(values),
     }
-    # The WebUI's panel knows no face pass.
+    # A picture that says nothing of a face pass had none.
     settings["face_pass"] = "off"
     for key, (name, read) in SETTINGS.items():
         if key in values:

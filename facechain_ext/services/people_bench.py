@@ -16,13 +16,11 @@ import numpy as np
 
 from facechain_ext.config import PortraitConfig, TrainConfig
 from facechain_ext.errors import UserInputError
-from facechain_ext.faces.reading import read_photo
 from facechain_ext.faces.types import Embedding
-from facechain_ext.portraits.measures import see, template
 from facechain_ext.portraits.rank import Limits, faults, score_people
 from facechain_ext.progress import CancelToken, ProgressSink
 from facechain_ext.services.candidates import Candidate, Room
-from facechain_ext.services.likeness import BenchPerson
+from facechain_ext.services.likeness import BenchPerson, judge_of
 from facechain_ext.services.portrait_files import write_portraits
 from facechain_ext.services.portraits import sampling_of, sitters_of
 from facechain_ext.services.requests import PortraitRequest, PrepareRequest, TrainRequest
@@ -82,9 +80,7 @@ def run_people_bench(
 
 def _ready(studio: Studio, person: BenchPerson, request: PeopleBenchRequest, on_progress: ProgressSink, cancel: CancelToken) -> Embedding:
     """Train ``person`` where that is still to be done; the template of the judging photos."""
-    judge = template([see(read_photo(photo), studio.analyzer) for photo in person.judge])
-    if judge is None:
-        raise UserInputError(f"None of the photos that should judge '{person.name}' shows a face. Add others.")
+    judge = judge_of(person, studio.analyzer)
     if not any(p.name == person.name and p.loras for p in studio.people()):
         studio.prepare(PrepareRequest(person.name, person.train, studio.checkpoint(request.checkpoint).prepare), on_progress, cancel)
         studio.train(TrainRequest(person.name, request.checkpoint, request.training), on_progress, cancel)

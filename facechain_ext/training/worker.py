@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -23,6 +22,7 @@ from facechain_ext.training.cache import TrainingCache
 from facechain_ext.training.exchange import ADD, DONE, END, FAILED, JOIN, LEARN, READY, SHORT, STEP, add_up, join, spread, unpacked
 from facechain_ext.training.memory import allocator_errors
 from facechain_ext.training.optim import OutOfMemory
+from facechain_ext.training.recovery import release
 from facechain_ext.training.samples import gradients
 
 Opener = Callable[[int], AbstractContextManager[TrainSession]]
@@ -106,9 +106,7 @@ def _step(lesson: Lesson, parameters: list[torch.nn.Parameter], line: Connection
     except (OutOfMemory, MemoryError):
         for parameter in parameters:
             parameter.grad = None
-        gc.collect()
-        if lesson.session.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release(lesson.session.device)
         line.send((SHORT, 0.0))
     else:
         line.send((DONE, loss))
