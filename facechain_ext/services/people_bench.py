@@ -22,7 +22,7 @@ from facechain_ext.progress import CancelToken, ProgressSink
 from facechain_ext.services.candidates import Candidate, Room
 from facechain_ext.services.likeness import BenchPerson, judge_of
 from facechain_ext.services.portrait_files import write_portraits
-from facechain_ext.services.portraits import sampling_of, sitters_of
+from facechain_ext.services.portraits import check_together, sampling_of, sitters_of
 from facechain_ext.services.requests import PortraitRequest, PrepareRequest, TrainRequest
 from facechain_ext.services.studio import Studio
 from facechain_ext.services.tries import drawn
@@ -57,13 +57,17 @@ def run_people_bench(
     """Measure every group whose measurement does not lie in ``folder`` yet; the measurements of all of them, in their order.
 
     Raises:
-        UserInputError: for a group of unknown people, or people without a face in their judging photos.
+        UserInputError: for a group of unknown people, of one, or that does not fit into one picture; people without a face in their judging photos.
         FaceChainError: as the single use cases do.
     """
     known = {person.name: person for person in request.people}
     unknown = [name for group in request.groups for name in group if name not in known]
     if unknown:
         raise UserInputError(f"There is nobody called '{unknown[0]}' to measure. There are: {', '.join(known)}.")
+    for group in request.groups:
+        check_together(group)
+        if len(group) < 2:
+            raise UserInputError("Name at least two people for one picture, with a comma between them. For one at a time there is 'bench likeness'.")
     own = studio.beside(Workspace(folder / "workspace"))
     judges: dict[str, Embedding] = {}
     found = []

@@ -79,12 +79,21 @@ def sitters_of(
         UserInputError: for an unknown person, one without LoRA, one named twice, or too many of them.
     """
     folders = [workspace.existing_person(name) for name in (request.person, *request.beside)]
-    if len({f.name for f in folders}) < len(folders):
-        raise UserInputError("The same person is named twice. Name each of them once, from left to right.")
-    if len(folders) > MOST_PEOPLE:
-        raise UserInputError(f"At most {MOST_PEOPLE} people fit into one picture, not {len(folders)}.")
+    check_together([f.name for f in folders])
     found = [Sitter(f, dataset_of(f, analyzer), "", _loras(request, f, host, style) if request.with_lora else ()) for f in folders]
     return worded(found, request, style)
+
+
+def check_together(names: Sequence[str]) -> None:
+    """Refuse people who cannot be in one picture.
+
+    Raises:
+        UserInputError: for one named twice, or too many of them.
+    """
+    if len({*names}) < len(names):
+        raise UserInputError("The same person is named twice. Name each of them once, from left to right.")
+    if len(names) > MOST_PEOPLE:
+        raise UserInputError(f"At most {MOST_PEOPLE} people fit into one picture, not {len(names)}.")
 
 
 def own_words(prompt: str, people: int) -> list[str]:
