@@ -100,13 +100,15 @@ def text_of(file: Path) -> str:
     """The parameters in a picture, or the content of a text file.
 
     Raises:
-        UserInputError: when there are none.
+        UserInputError: when there are none, or no such file.
         StorageError: when the file cannot be read.
     """
     try:
         text = file.read_text(encoding="utf-8") if file.suffix.lower() == ".txt" else read_infotext(file)
     except UnicodeDecodeError:
         text = ""
+    except FileNotFoundError:
+        raise UserInputError(f"There is no file '{file}'. Give a PNG that FaceChain or the WebUI wrote, or a .txt file.") from None
     except OSError as error:
         raise StorageError(
             f"{file.name} could not be read as a picture. Give a PNG that FaceChain or the WebUI wrote, or a .txt file."

@@ -107,3 +107,5 @@ def test_files_without_parameters_are_said(tmp_path):
         recipe_of(tmp_path / "bare.png")
     with pytest.raises(StorageError, match="junk"):
         recipe_of(tmp_path / "junk.png")
+    with pytest.raises(UserInputError, match=r"no file .*nowhere\.png"):
+        recipe_of(tmp_path / "nowhere.png")
