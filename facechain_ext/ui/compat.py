@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import abc
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
@@ -25,7 +27,23 @@ def known(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, An
 
 def make(component: type[C], *values: Any, **options: Any) -> C:
     """Build ``component``, dropping options that this gradio does not have."""
-    return component(*values, **known(component.__init__, options))
+    built: Any = _choice_of_anything() if component is gr.Dropdown else component
+    return cast("C", built(*values, **known(component.__init__, options)))
+
+
+@functools.cache
+def _choice_of_anything() -> Any:
+    """A ``gr.Dropdown`` that hands on what it is given, as gradio 3 and 4 do.
+
+    gradio 5 answers a value that is no longer among the choices itself, with "Value: … is not in the list of choices".
+    It is in two requests at once, the first of which brings new choices: somebody was deleted, and the page that still
+    shows them comes to the front. Our handlers look up what they are given anyway, and say so in words that help.
+    """
+    if major() < 5:
+        return gr.Dropdown
+    attributes = {"__module__": gr.Dropdown.__module__, "__doc__": gr.Dropdown.__doc__, "preprocess": lambda self, payload: payload}
+    # Not by gradio's own metaclass: it writes a ``.pyi`` beside the file of each class it makes.
+    return abc.ABCMeta.__new__(type(gr.Dropdown), "Dropdown", (gr.Dropdown,), attributes)
 
 
 def update(**changes: Any) -> Any:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import gradio as gr
 import pytest
+from fastapi.testclient import TestClient
+from gradio import routes
 
 from facechain_ext.ui import compat
 
@@ -68,3 +72,20 @@ def test_files_are_linked_where_gradio_serves_them():
     link = compat.file_url(Path("/w/people/Anna/sheet.png"))
     assert link.endswith("file=/w/people/Anna/sheet.png")
     assert link.startswith("gradio_api/") == (compat.major() >= 5)
+
+
+def test_what_is_no_longer_offered_still_reaches_the_handler():
+    with gr.Blocks(analytics_enabled=False) as page:
+        person = compat.make(gr.Dropdown, choices=["Anna"], value="Anna", label="Person")
+        button, said = gr.Button("Go"), gr.Textbox()
+        compat.bind(button.click, lambda: compat.update(choices=[], value=None), [], [person], api_name="deleted", queue=False)
+        compat.bind(button.click, lambda name: f"nobody is called {name}", [person], [said], api_name="asked", queue=False)
+    with TestClient(routes.App.create_app(page)) as client:
+
+        def ask(name: str, *values: object) -> Any:
+            prefix = "gradio_api/run" if compat.major() >= 5 else "run"
+            return client.post(f"/{prefix}/{name}", json={"data": list(values), "session_hash": "one"}).json()
+
+        assert "data" in ask("deleted")
+        assert ask("asked", "Anna")["data"] == ["nobody is called Anna"]
+    assert not list(Path(compat.__file__).parent.glob("*.pyi"))
