@@ -14,6 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from facechain_ext.lora.adapters import ADAPTER
+from facechain_ext.lora.products import few_rows, product
 
 
 def fuse(layer: Any) -> None:
@@ -78,9 +79,9 @@ class AddLowRank(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, base: Any, scale: float
     ) -> torch.Tensor:
-        """The base computes as it does without an adapter: a host may have put something of its own there."""
+        """(..., out) or (B, out, h, w)."""
         planes = weight.ndim == 4
-        out = base(x).contiguous()
+        out = _frozen(base, x).contiguous()
         low = _rows(x, planes) @ down.flatten(1).t()
         if planes:
             batch, channels = out.shape[:2]
@@ -117,6 +118,16 @@ class AddLowRank(torch.autograd.Function):
             else:
                 to_x = to_x.view_as(x)
         return to_x, None, to_down, to_up, None, None
+
+
+def _frozen(base: Any, x: torch.Tensor) -> torch.Tensor:
+    """What ``base`` gives for ``x``; computed by itself wherever a host has put something of its own there."""
+    own = getattr(base.forward, "__func__", None)
+    if isinstance(base, torch.nn.Linear) and getattr(own, "__module__", None) == torch.nn.Linear.__module__:
+        rows = x.flatten(0, -2)
+        if few_rows(rows, base.weight):
+            return product(rows, base.weight, base.bias).view(*x.shape[:-1], -1)
+    return base(x)
 
 
 def _rows(x: torch.Tensor, planes: bool) -> torch.Tensor:

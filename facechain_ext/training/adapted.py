@@ -31,7 +31,7 @@ def adapted(session: TrainSession, config: TrainConfig) -> Iterator[InjectedLora
             device=session.device,
         )
         adapter = stack.enter_context(unet)
-        stack.enter_context(frozen_convolutions(session.unet))
+        stack.enter_context(frozen_convolutions(session.unet, spacious=not config.gradient_checkpointing))
         rank = config.text_rank or config.rank
         for encoder in session.text_encoders() if config.text_encoder_rate else ():
             adapter = adapter.with_text(

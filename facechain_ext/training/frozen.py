@@ -1,8 +1,8 @@
-"""Frozen convolutions on a CPU as matrix products, where those are faster than the library's own (oneDNN's) way.
+"""Frozen convolutions on a CPU in the ways that are faster than the library's own (oneDNN's).
 
 oneDNN sorts a convolution's weight anew at every call, 59 MB for SD1.5's widest, and reads it a second time to compute. Where the picture is
-down to 8 x 8 cells or fewer that takes longer than the arithmetic. A product of the weight as it lies with the unfolded input reads it once.
-The way is chosen by shape alone, never by a measurement: a training that is resumed must go on bit for bit.
+down to 8 x 8 cells or fewer that takes longer than the arithmetic: a product of the weight as it lies with the unfolded input reads it once.
+Where the picture is larger there is less arithmetic to do when kernels are transformed once, which only frozen ones can be: ``winograd``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import fold, unfold
 
-FEW = 64
-"""Places of the output, over the whole batch, up to which the product is faster; see benchmarks/NOTES.md."""
+from facechain_ext.lora.products import few_rows, product
+from facechain_ext.training.ways import Way, way
+from facechain_ext.training.winograd import Minimal, transformed
 
 
 @contextlib.contextmanager
-def frozen_convolutions(unet: torch.nn.Module) -> Iterator[None]:
-    """The frozen convolutions of ``unet`` compute so while the block runs, and gradients are asked for."""
+def frozen_convolutions(unet: torch.nn.Module, *, spacious: bool = True) -> Iterator[None]:
+    """The frozen convolutions of ``unet`` compute so while the block runs, and gradients are asked for.
+
+    ``spacious``: there is memory for transformed kernels; they are made when they are first wanted and gone after the block.
+    """
     changed = []
     try:
         for module in unet.modules():
             if _fits(module) and "forward" not in vars(module):
-                module.forward = _Forward(module, module.forward)  # pyright: ignore[reportAttributeAccessIssue]
+                module.forward = _Forward(module, module.forward, spacious)  # pyright: ignore[reportAttributeAccessIssue]
                 changed.append(module)
         yield
     finally:
@@ -44,8 +48,11 @@ def _fits(module: Any) -> bool:
 class _Forward:
     """The forward of one convolution."""
 
-    def __init__(self, module: Any, usual: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, module: Any, usual: Callable[[torch.Tensor], torch.Tensor], spacious: bool) -> None:
         self._module, self._usual = module, usual
+        self._tiles = spacious and module.kernel_size == (3, 3) and module.stride == module.padding == (1, 1)
+        self._kernels: dict[int, torch.Tensor] = {}
+        self._of: tuple[int, int] | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See ``frozen_convolutions``; ``x`` (B, C, h, w)."""
@@ -53,10 +60,23 @@ class _Forward:
         learns = module.weight.requires_grad or (module.bias is not None and module.bias.requires_grad)
         if not torch.is_grad_enabled() or learns or x.ndim != 4 or x.dtype is not torch.float32 or torch.is_autocast_cpu_enabled():
             return self._usual(x)
-        size = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[2:], module.padding, module.kernel_size, module.stride, strict=True)]
-        if len(x) * size[0] * size[1] > FEW:
+        height, width = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(x.shape[2:], module.padding, module.kernel_size, module.stride, strict=True)]
+        found = way(len(x), module.in_channels, module.out_channels, (height, width), tiles=self._tiles)
+        if found is Way.USUAL:
             return self._usual(x)
-        return AsProduct.apply(x, module.weight, module.bias, module.stride, module.padding, size)
+        if found is Way.PRODUCT:
+            return AsProduct.apply(x, module.weight, module.bias, module.stride, module.padding, [height, width])
+        return Minimal.apply(x, self._transformed(found.value), module.bias, found.value)
+
+    def _transformed(self, m: int) -> torch.Tensor:
+        """The kernels for tiles of ``m``, made anew when somebody has written into the weight since."""
+        weight = self._module.weight
+        now = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        if now != self._of:
+            self._kernels, self._of = {}, now
+        if m not in self._kernels:
+            self._kernels[m] = transformed(weight.detach(), m)
+        return self._kernels[m]
 
 
 class AsProduct(torch.autograd.Function):
@@ -82,10 +102,15 @@ class AsProduct(torch.autograd.Function):
         if len(x) > 1:
             # All places side by side: the weight is read once for the whole batch.
             columns = columns.transpose(0, 1).flatten(1)
-        out = weight.flatten(1) @ columns.view(weight[0].numel(), -1)
-        if bias is not None:
-            out += bias[:, None]
-        return out.view(-1, len(x), *size).transpose(0, 1).contiguous()
+        columns, flat = columns.view(weight[0].numel(), -1), weight.flatten(1)
+        rows = columns.t()
+        if few_rows(rows, flat):
+            out = product(rows.contiguous(), flat, bias).t()
+        else:
+            out = flat @ columns
+            if bias is not None:
+                out += bias[:, None]
+        return out.unflatten(1, (len(x), *size)).transpose(0, 1).contiguous()
 
     @staticmethod
     @once_differentiable

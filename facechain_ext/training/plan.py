@@ -14,6 +14,7 @@ from math import ceil, prod
 from facechain_ext.config import TrainConfig
 from facechain_ext.ports import Estimate, Footprint
 from facechain_ext.training.layers import TEXT_TOKENS, Layer, chosen, kept, layers, parameters
+from facechain_ext.training.ways import kernel_bytes, way
 
 LORA_BYTES = 16
 """Per LoRA parameter: weight, gradient and two moments in float32."""
@@ -39,6 +40,8 @@ CONTENDERS = 3
 """LoRAs compared at the end: the last step's, the best preview's and the mean of the best."""
 SMALLEST = 256
 """px; faces are lost below."""
+UPSAMPLED = re.compile(r"output_blocks\.\d+\.\d\.conv\.")
+"""Convolutions that run after the picture has grown."""
 BLOCK_NAME = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.")
 
 
@@ -123,7 +126,21 @@ def _resident_bytes(footprint: Footprint, config: TrainConfig, side: int, blocks
     """As ``peak_bytes``, but what the process holds on a CPU: the heap's holes counted too."""
     saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.learning(config)) * config.batch * bytes_each(footprint, config)
     heap = saved * (HEAP_CHECKPOINTED if config.gradient_checkpointing else HEAP)
-    return ceil(CPU_WORKSPACE + heap + LORA_BYTES * parameters(layers(footprint.shapes), config))
+    learnt = LORA_BYTES * parameters(layers(footprint.shapes), config)
+    return ceil(CPU_WORKSPACE + heap + learnt + transformed_bytes(footprint, config, side))
+
+
+def transformed_bytes(footprint: Footprint, config: TrainConfig, side: int) -> int:
+    """Bytes of the kernels that a training on a CPU keeps transformed (``winograd``), for latents of ``side``."""
+    if footprint.device != "cpu" or bytes_each(footprint, config) < 4 or config.gradient_checkpointing:
+        return 0
+    scales, total = _scales(footprint.shapes), 0
+    for name, shape in footprint.shapes.items():
+        if len(shape) == 4 and tuple(shape[2:]) == (3, 3) and ".op." not in name:
+            cells = ceil(side / scales.get(_place(name), 1)) * (2 if UPSAMPLED.search(name) else 1)
+            many, few = shape[:2]
+            total += kernel_bytes(way(config.batch, few, many, (cells, cells), tiles=True), few, many)
+    return total
 
 
 def operations(footprint: Footprint, config: TrainConfig, side: int) -> float:
@@ -150,8 +167,8 @@ def forward_operations(shapes: Mapping[str, Sequence[int]], side: int) -> float:
     for name, shape in shapes.items():
         tokens = _tokens(side, scales.get(_place(name), 1))
         if len(shape) == 4:
-            # An upsampling convolution runs after the picture has grown, a downsampling one gives a smaller one.
-            size = tokens * 4 if re.search(r"output_blocks\.\d+\.\d\.conv\.", name) else tokens
+            # A downsampling one gives a smaller picture.
+            size = tokens * 4 if UPSAMPLED.search(name) else tokens
             total += 2 * prod(shape) * size
         elif len(shape) == 2 and "transformer_blocks" in name:
             of_text = name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))

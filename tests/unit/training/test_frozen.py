@@ -1,4 +1,4 @@
-"""Frozen convolutions as matrix products: the same output and gradient, only where asked for, and gone afterwards."""
+"""Frozen convolutions as matrix products and in tiles: the same output and gradient, only where asked for, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.checkpoint import checkpoint
 
-from facechain_ext.training.frozen import FEW, AsProduct, frozen_convolutions
+from facechain_ext.training.frozen import AsProduct, frozen_convolutions
+from facechain_ext.training.ways import FEW, Way, kernel_bytes, way
 
 
 def product(out):
@@ -87,3 +88,47 @@ def test_it_leaves_the_model_as_it_was():
         1 / 0  # noqa: B018
     assert "forward" not in vars(model[0][0])
     assert vars(model[1][0])["forward"] == other
+
+
+def used(model, x, **options):
+    with frozen_convolutions(model, **options):
+        return type(model(x).grad_fn).__name__.removesuffix("Backward")
+
+
+def test_wide_layers_are_computed_in_tiles():
+    wide, x = made(256, 256, 3, padding=1), torch.randn(1, 256, 9, 8, requires_grad=True)
+    assert used(wide, x) == "Minimal"
+    assert used(wide, x, spacious=False) != "Minimal"
+    assert used(wide, x[:, :, :8]) == "AsProduct"
+    for other in (made(256, 256, 3, padding=1, stride=2), made(256, 256, 5, padding=1), made(256, 256, 3)):
+        assert used(other, torch.randn(1, 256, 20, 20, requires_grad=True)) not in ("Minimal", "AsProduct")
+    narrow = made(255, 256, 3, padding=1)
+    assert used(narrow, torch.randn(1, 255, 9, 8, requires_grad=True)) not in ("Minimal", "AsProduct")
+
+
+def test_the_ways_of_the_widest_unet():
+    """SD1.5 at 256 px; measured, see benchmarks/NOTES.md."""
+    assert way(1, 320, 320, (32, 32), tiles=True) is Way.TILES_4
+    assert way(1, 640, 640, (16, 16), tiles=True) is Way.TILES_2
+    assert way(1, 640, 640, (32, 32), tiles=True) is Way.TILES_2
+    assert way(4, 640, 320, (16, 16), tiles=True) is Way.TILES_4
+    assert way(1, 1280, 1280, (16, 16), tiles=True) is Way.TILES_2
+    assert way(1, 2560, 1280, (16, 16), tiles=True) is Way.USUAL
+    assert way(2, 2560, 1280, (16, 16), tiles=True) is Way.TILES_2
+    assert way(2, 1280, 1280, (8, 8), tiles=True) is Way.USUAL
+    assert way(4, 1280, 1280, (8, 8), tiles=True) is Way.TILES_2
+    assert way(1, 1280, 1280, (8, 8), tiles=True) is Way.PRODUCT
+    assert [kernel_bytes(found, 10, 20) for found in Way] == [0, 0, 4 * 16 * 200, 4 * 36 * 200]
+
+
+def test_a_weight_that_is_written_into_is_transformed_anew():
+    model, x = made(256, 256, 3, padding=1), torch.randn(1, 256, 8, 9, requires_grad=True)
+    with frozen_convolutions(model):
+        first = model(x)
+        again = model(x)
+        with torch.no_grad():
+            model[0].weight.mul_(2)
+        doubled = model(x)
+    assert torch.equal(first, again)
+    bias = model[0].bias[:, None, None]
+    torch.testing.assert_close(doubled - bias, 2 * (first - bias))

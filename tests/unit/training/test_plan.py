@@ -16,7 +16,8 @@ from facechain_ext.lora.naming import FACE_TARGETS, ldm_path, unet_targets
 from facechain_ext.lora.network import inject
 from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Family, Footprint
-from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, leaner, operations, peak_bytes
+from facechain_ext.training.frozen import frozen_convolutions
+from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, leaner, operations, peak_bytes, transformed_bytes
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 SD = {"down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
@@ -173,3 +174,18 @@ def test_leaner_ways_become_leaner():
         (True, 1, 384),
         (True, 1, 256),
     ]
+
+
+@pytest.mark.parametrize("family", list(TOPOLOGIES))
+def test_transformed_kernels_are_counted(family: Family):
+    module = unet(family)
+    with frozen_convolutions(module):
+        module(**inputs(family, 2, 48))
+        forwards = [vars(m)["forward"] for m in module.modules() if "forward" in vars(m)]
+        made = sum(k.nbytes for forward in forwards for k in forward._kernels.values())
+
+    assert made > 0
+    shapes, config = footprint(family, module), TrainConfig(batch=2)
+    assert transformed_bytes(shapes, config, 48) == made
+    assert transformed_bytes(shapes, replace(config, gradient_checkpointing=True), 48) == 0
+    assert transformed_bytes(replace(shapes, device="cuda"), config, 48) == 0
