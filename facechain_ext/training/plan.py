@@ -28,11 +28,13 @@ SAFETY = 1.15
 """Allocators round up and fragment; mixed precision keeps some activations in float32."""
 GPU_WORKSPACE = 300 * 2**20
 """Bytes that cuDNN and cuBLAS keep for themselves."""
-CPU_WORKSPACE = 150 * 2**20
-"""Bytes that oneDNN keeps for reordered weights, and the autoencoder for a photo."""
-HEAP, HEAP_CHECKPOINTED = 1.67, 0.92
-"""Resident bytes for each byte that is kept for the backward pass without checkpointing; the latter with it. glibc's heap (2.36) does not
-put aligned blocks where others of that size have gone. Measured by benchmarks/memory.py at three resolutions, two batches and two ranks."""
+CPU_WORKSPACE, HEAP = 50 * 2**20, 1.28
+"""Of a training on a CPU: resident bytes whatever the settings, and for each byte that is kept for the backward pass. glibc's heap (2.36)
+does not put aligned blocks where others of that size have gone. Fitted to what benchmarks/memory.py measured at three resolutions, two
+batches and two ranks."""
+LEAN_WORKSPACE, LEAN_HEAP, LEAN_PIXEL = 195 * 2**20, 0.37, 2400
+"""The same with gradient checkpointing, for each byte that would be kept without it; and for each pixel, which the autoencoder and the
+layers that are computed again take for a moment."""
 OFFLOAD_WINDOW = 256 * 2**20
 """Bytes of weights on the graphics card at a time where the others wait in main memory: two of the largest there are, in float32."""
 PREVIEW_STEPS = 20
@@ -125,9 +127,11 @@ def peak_bytes(footprint: Footprint, config: TrainConfig, side: int, known: Bloc
 def _resident_bytes(footprint: Footprint, config: TrainConfig, side: int, blocks: Blocks) -> int:
     """As ``peak_bytes``, but what the process holds on a CPU: the heap's holes counted too."""
     saved = sum(_elements(b, side, config, footprint, whole=True) for b in blocks.learning(config)) * config.batch * bytes_each(footprint, config)
-    heap = saved * (HEAP_CHECKPOINTED if config.gradient_checkpointing else HEAP)
+    heap = CPU_WORKSPACE + HEAP * saved
+    if config.gradient_checkpointing:
+        heap = LEAN_WORKSPACE + LEAN_HEAP * saved + LEAN_PIXEL * (8 * side) ** 2
     learnt = LORA_BYTES * parameters(layers(footprint.shapes), config)
-    return ceil(CPU_WORKSPACE + heap + learnt + transformed_bytes(footprint, config, side))
+    return ceil(heap + learnt + transformed_bytes(footprint, config, side))
 
 
 def transformed_bytes(footprint: Footprint, config: TrainConfig, side: int) -> int:

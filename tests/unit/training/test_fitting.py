@@ -101,14 +101,16 @@ def test_too_little_for_anything_is_said(sizes):
 
 
 MEASURED = [
-    (256, 1, 16, False, 0.97),
-    (256, 1, 16, True, 0.64),
-    (256, 2, 16, False, 1.70),
-    (256, 2, 16, True, 1.04),
-    (384, 1, 16, False, 1.88),
-    (384, 1, 16, True, 1.14),
-    (512, 1, 16, False, 3.06),
-    (256, 1, 64, False, 1.29),
+    (256, 1, 16, False, 1.31),
+    (256, 1, 16, True, 0.60),
+    (256, 2, 16, False, 2.02),
+    (256, 2, 16, True, 0.74),
+    (384, 1, 16, False, 2.14),
+    (384, 1, 16, True, 1.02),
+    (384, 2, 16, True, 1.41),
+    (512, 1, 16, False, 3.71),
+    (512, 1, 16, True, 1.52),
+    (256, 1, 64, False, 1.64),
 ]
 """GiB beyond the loaded SD1.5-size checkpoint on a CPU (benchmarks/memory.py, 2026-11-25): side, batch, rank, checkpointing, peak."""
 
