@@ -16,7 +16,7 @@ def few_rows(rows: torch.Tensor, weight: torch.Tensor) -> bool:
     """True where ``product`` is the faster way for ``rows`` (N, in) and ``weight`` (out, in), and torch has what it takes."""
     if len(rows) > FEW or weight.numel() < LARGE or rows.device.type != "cpu" or weight.device.type != "cpu":
         return False
-    return rows.dtype == weight.dtype == torch.float32 and _operator() is not None and torch.backends.mkldnn.enabled
+    return rows.dtype == weight.dtype == torch.float32 and bool(torch.backends.mkldnn.enabled) and _operator() is not None
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
