@@ -120,8 +120,8 @@ def estimate(studio: Studio, body: EstimateBody) -> EstimateView:
     config = with_settings(choice.train, body.settings)
     said = studio.estimate(choice.name, config)
     plan = studio.fitted(choice.name, config)
-    lean = plan.config if plan.reason else None if said.fits else studio.leaner(choice.name, config)
-    changed = {k: v for k, v in lean.to_dict().items() if v != getattr(config, k) and k != "memory"} if lean else None
+    lean = plan if plan.reason else None if said.fits else studio.leaner(choice.name, config)
+    changed = {k: v for k, v in lean.config.to_dict().items() if v != getattr(config, k) and k != "memory"} if lean else None
     return EstimateView(
         memory_bytes=said.memory, free_bytes=said.free, fits=said.fits, seconds=said.seconds, measured=said.measured, instead=changed, plan=plan.reason
     )

@@ -229,11 +229,10 @@ class Studio:
         footprint = self._checkpoints.footprint(checkpoint)
         return told(self.workspace, footprint, fitted(footprint, config).config)
 
-    def leaner(self, checkpoint: str | None, config: TrainConfig) -> TrainConfig | None:
+    def leaner(self, checkpoint: str | None, config: TrainConfig) -> Fitted | None:
         """``config`` with the mildest changes that let the training fit into the memory that is free; None when nothing does."""
-        from facechain_ext.training.plan import leaner
-
-        return next((c for c in leaner(config) if self.estimate(checkpoint, c).fits), None)
+        found = self.fitted(checkpoint, replace(config, memory="auto"))
+        return found if found.fits and found.reason else None
 
     def portraits(self, request: PortraitRequest, on_progress: ProgressSink = silent, cancel: CancelToken | None = None) -> RankedPortraits:
         """Generate portraits, score each against the person's photos, best first."""

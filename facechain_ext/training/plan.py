@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
 
 from facechain_ext.config import TrainConfig
@@ -104,14 +104,6 @@ def bytes_each(footprint: Footprint, config: TrainConfig) -> float:
 def weight_bytes(footprint: Footprint, config: TrainConfig) -> int:
     """Of the UNet's weights in the precision that ``config`` asks for."""
     return (4 if bytes_each(footprint, config) >= 4 else 2) * sum(prod(shape) for shape in footprint.shapes.values())
-
-
-def leaner(config: TrainConfig) -> list[TrainConfig]:
-    """Ways to need less memory, the mildest first."""
-    saving = replace(config, gradient_checkpointing=True)
-    single = replace(saving, batch=1)
-    small = [replace(single, resolution=side) for side in (768, 512, 384, SMALLEST) if config.resolution is None or side < config.resolution]
-    return [saving, single, *small]
 
 
 def peak_bytes(footprint: Footprint, config: TrainConfig, side: int, known: Blocks | None = None) -> int:

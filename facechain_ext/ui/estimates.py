@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-from facechain_ext.config import TrainConfig
 from facechain_ext.ports import Estimate
 from facechain_ext.ui.words import duration
 
 GB = 10**9
 
-def estimate_line(said: Estimate, instead: TrainConfig | None, plan: str = "") -> str:
-    """Time and memory; ``instead`` is what would fit, when ``said`` does not, ``plan`` what was fitted to memory."""
+def estimate_line(said: Estimate, instead: str = "", plan: str = "") -> str:
+    """Time and memory; ``instead`` says what would fit, when ``said`` does not, ``plan`` what was fitted to memory."""
     time = duration(_rounded(said.seconds)) if said.seconds is not None else "known after the first training here"
     source = "as fast as the last training here" if said.measured else "a guess until the first training here"
     time = f"<span>Time</span> <b>about {escape(time)}</b> <small>{source}</small>" if said.seconds is not None else f"<span>Time</span> <b>{time}</b>"
@@ -21,16 +20,9 @@ def estimate_line(said: Estimate, instead: TrainConfig | None, plan: str = "") -
     if plan:
         warning = f'<p class="fc-hint">{escape(plan)}</p>'
     elif not said.fits:
-        what = f"Use {_words(instead)}." if instead else "Use a smaller checkpoint, or a machine with more memory."
+        what = instead or "Use a smaller checkpoint, or a machine with more memory."
         warning = f'<p class="fc-warn">This is more than is free. {escape(what)}</p>'
     return f'<div class="fc-estimate"><p>{time}</p><p>{memory}</p>{warning}</div>'
-
-
-def _words(config: TrainConfig) -> str:
-    parts = ["Save memory"]
-    parts += ["batch 1"] if config.batch == 1 else []
-    parts += [f"resolution {config.resolution}"] if config.resolution else []
-    return ", ".join(parts)
 
 
 def _size(number: int) -> str:

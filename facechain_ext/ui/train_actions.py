@@ -87,7 +87,7 @@ class TrainActions:
         except FaceChainError:
             # A setting out of range, or a checkpoint that cannot be trained: the button says which, at the press.
             return ""
-        return estimate_line(said, instead, plan.reason)
+        return estimate_line(said, instead.reason if instead else "", plan.reason)
 
     def check(self, person: str | None, files: Any, base: PrepareConfig, values: dict[str, Any]) -> Iterator[list[Any]]:
         """Prepare photos; yields verdicts, upload, person, note, decisions (2), buttons."""

@@ -477,7 +477,7 @@ def test_an_estimate_before_the_training(door: Door, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(door.studio._checkpoints), "footprint", lambda *a: dataclasses.replace(footprint(*a), free=free))
     short = told(batch=4)
     assert not short["fits"]
-    assert short["instead"]["gradient_checkpointing"] is True
+    assert short["instead"] == {"batch": 2, "accumulation": 2}
     assert told(**{"batch": 4, **short["instead"]})["fits"]
     assert "steps" in refused(door.client.post(f"{BASE}/estimate", json={"settings": {"steps": 0}}), 422, "bad-settings")
     assert not door.root.exists()

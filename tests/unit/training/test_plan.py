@@ -17,7 +17,7 @@ from facechain_ext.lora.network import inject
 from facechain_ext.lora.sizes import Kind
 from facechain_ext.ports import Family, Footprint
 from facechain_ext.training.frozen import frozen_convolutions
-from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, leaner, operations, peak_bytes, transformed_bytes
+from facechain_ext.training.plan import CONTENDERS, SAFETY, estimate, forward_operations, operations, peak_bytes, transformed_bytes
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 SD = {"down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
@@ -163,17 +163,6 @@ def test_an_estimate_says_whether_it_fits():
     assert not tight.fits
     assert tight.measured
     assert tight.seconds == pytest.approx(operations(shapes, config, 32) / 1e12)
-
-
-def test_leaner_ways_become_leaner():
-    ways = leaner(TrainConfig(batch=4, resolution=768))
-    assert [(w.gradient_checkpointing, w.batch, w.resolution) for w in ways] == [
-        (True, 4, 768),
-        (True, 1, 768),
-        (True, 1, 512),
-        (True, 1, 384),
-        (True, 1, 256),
-    ]
 
 
 @pytest.mark.parametrize("family", list(TOPOLOGIES))
