@@ -70,6 +70,8 @@ class BlendBenchRequest:
     """Empty: all of ``blend_methods``."""
     keep: bool = False
     """Keep the people's LoRAs and photos in the workspace when all is measured."""
+    seed: int = FIRST_SEED
+    """Of the first portrait of each cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +117,7 @@ def run_blend_bench(studio: Studio, request: BlendBenchRequest, on_progress: Pro
         analyzer.pack.name,
         tuple(p.name for p in request.people),
         tuple(s.id for s in styles),
-        tuple(range(FIRST_SEED, FIRST_SEED + request.images)),
+        tuple(range(request.seed, request.seed + request.images)),
         settings,
         tuple(cells),
     )
@@ -190,7 +192,7 @@ class _Bench:
         self._host, self._analyzer, self._request = host, analyzer, request
         self._on_progress, self._cancel = on_progress, cancel
         self._scores = _Scores(request.out)
-        self._seeds = tuple(range(FIRST_SEED, FIRST_SEED + request.images))
+        self._seeds = tuple(range(request.seed, request.seed + request.images))
         portrait = request.portrait
         self._recipes = request.recipes or recipes(portrait.face_weight, portrait.face_guidance, BLOCKS[host.checkpoint.family])
 
