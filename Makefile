@@ -16,7 +16,7 @@ bench-likeness: setup
 	$(BIN)/python -m facechain_ext --workspace demo/workspace bench likeness --no-photos --out benchmarks/likeness
 
 bench-blend: setup
-	$(BIN)/python -m facechain_ext --workspace demo/workspace bench blend --images 3 --out benchmarks/blend
+	$(BIN)/python -m facechain_ext --workspace demo/workspace bench blend --images 8 --seed 9000 --out benchmarks/blend
 
 test: setup lint gradio-venvs chromium
 	$(BIN)/python -m pytest

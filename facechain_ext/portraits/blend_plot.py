@@ -120,10 +120,12 @@ def _label(pen: ImageDraw.ImageDraw, axes: _Axes, curves: Sequence[BlendCurve], 
             text = curve.name if curve.role == "bound" else strength
             x, y = axes.at(score, likeness)
             wide = pen.textlength(text, font)
-            # Right of it, above, below; a name that has no room there, one line higher.
+            # Right of it, above, below; a name that has no room there, a line further away.
             middle, before = (max(axes.box[0] + 4, x - part * wide) for part in (0.5, 1))
-            corners = [(x + 8, y - 22), (x + 8, y - 8), (middle, y - 24), (before, y + 8), (middle, y - 54)]
-            boxes = [(left, top, left + wide, top + 15) for left, top in corners]
+            corners = [(x + 8, y - 22), (x + 8, y - 8), (middle, y - 24), (before, y + 8), (x + 8, y + 9)]
+            corners += [(middle, y + sign * 15 * away - 8) for away in range(2, 7) for sign in (-1, 1)]
+            # Never above the axes, where the title is.
+            boxes = [(left, top, left + wide, top + 15) for left, top in corners if top >= axes.box[1] - 6]
             box = next((box for box in boxes if not any(_meet(box, other) for other in taken)), boxes[-1])
             taken.append(box)
             # Lines may pass below.

@@ -33,3 +33,11 @@ def test_every_style_has_a_panel_and_every_way_its_colour_in_all_of_them():
 
 def test_a_single_point_and_an_empty_panel_can_be_drawn():
     assert draw_blends("T", {"ink": [BlendCurve("one", [(0.0, 0.0, "")])], "none": []}).width == WIDTH
+
+
+def test_labels_stay_below_the_title_and_off_each_other():
+    crowd = [BlendCurve(f"way number {i}", [(0.05 + 0.01 * i, 0.58 - 0.004 * i, "")], "bound") for i in range(6)]
+    alone = np.asarray(draw_blends("T", {"ink": [OURS]}), dtype=int)
+    page = np.asarray(draw_blends("T", {"ink": [OURS, *crowd]}), dtype=int)
+    # The title of the panel is the same to the pixel.
+    assert (alone[100:122, :560] == page[100:122, :560]).all()
