@@ -10,12 +10,13 @@ from functools import partial
 import torch
 
 from facechain_ext.errors import FileFormatError, UserInputError
+from facechain_ext.hosts.device import free_bytes
 from facechain_ext.hosts.standalone.loading import Parts
 from facechain_ext.hosts.standalone.prompts import Guidance, guided
 from facechain_ext.hosts.standalone.sampling import OnStep, made_with
 from facechain_ext.lora.files import LoraFile, check_family, read_lora
 from facechain_ext.lora.fit import lacking, misfit
-from facechain_ext.lora.kinds import DoraModule
+from facechain_ext.lora.kinds import DoraModule, LoraModule
 from facechain_ext.lora.live import LiveBlend
 from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import TEXT_PREFIXES, block_weights, text_targets, unet_targets
@@ -24,6 +25,8 @@ from facechain_ext.ports import CheckpointInfo, LoraWeight, SamplingRequest
 
 log = logging.getLogger(__name__)
 Loaded = Sequence[tuple[LoraFile, LoraWeight]]
+FOR_SAMPLING = 2 * 2**30
+"""Bytes that a picture of SDXL's size takes while it is sampled and decoded."""
 
 
 @contextlib.contextmanager
@@ -38,7 +41,7 @@ def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Ite
     """
     loras = _loaded(parts, request, info)
     unet = _by_name(parts.unet, unet_targets(_paths(parts.unet), info.family, every=True))
-    still, moving = _parted(loras)
+    still, moving = _parted(loras, unet)
     merging = merged(unet, [(lora, w.unet) for lora, w in still], [block_weights(w.blocks, info.family) for _, w in still])
     if not request.regions and not moving:
         with _text(parts, loras), merging:
@@ -64,13 +67,28 @@ def blended(parts: Parts, request: SamplingRequest, info: CheckpointInfo) -> Ite
         yield live.at, everywhere
 
 
-def _parted(loras: Loaded) -> tuple[Loaded, Loaded]:
-    """Those that stay the same, and those that do not."""
+def _parted(loras: Loaded, unet: Mapping[str, torch.nn.Module]) -> tuple[Loaded, Loaded]:
+    """Those that are merged, since they stay the same, and those that act through hooks."""
     moving = [pair for pair in loras if pair[1].live]
     # DoRA's lengths act on the checkpoint's own outputs, which would no longer be seen.
     if any(isinstance(update, DoraModule) and update.by_rows for lora, _ in moving for update in lora.modules.values()):
         return [], loras
-    return [pair for pair in loras if not pair[1].live], moving
+    still = [pair for pair in loras if not pair[1].live]
+    if still and not _room_to_merge([lora for lora, _ in still], unet):
+        log.info("Memory is short: LoRAs act through hooks instead of being merged, which takes a few percent longer.")
+        return [], loras
+    return still, moving
+
+
+def _room_to_merge(loras: Sequence[LoraFile], unet: Mapping[str, torch.nn.Module]) -> bool:
+    """False where the copies of the weights that merging keeps, for SDXL nearly as much again as the UNet, would not fit beside the sampling."""
+    if not all(isinstance(update, LoraModule) for lora in loras for update in lora.modules.values()):
+        # Hooks of other kinds hold differences as large as the weights.
+        return True
+    weights = [unet[name].weight for name in {name for lora in loras for name in lora.modules} & unet.keys()]
+    tensors = [weight for weight in weights if isinstance(weight, torch.Tensor)]
+    free = free_bytes(tensors[0].device) if tensors else None
+    return free is None or sum(weight.nbytes for weight in tensors) <= max(free - FOR_SAMPLING, free // 4)
 
 
 def _negative(prompts: int, context: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from facechain_ext.hosts.standalone.webui_copy import copy_to_webui
 from facechain_ext.lora.files import LoraFile, LoraOrigin, read_lora, write
 from facechain_ext.lora.kinds import DoraModule
 from facechain_ext.lora.live import LiveBlend
+from facechain_ext.lora.merge import merged
 from facechain_ext.lora.naming import unet_targets
 from facechain_ext.ports import Family, LoraWeight, Prediction, RegionPrompt, SamplingRequest
 from facechain_ext.progress import CancelToken, silent
@@ -218,7 +219,7 @@ def test_a_lora_that_stays_the_same_is_merged_beside_one_that_moves(host, lora, 
     wanted = request(loras=(LoraWeight(lora, 0.4, blocks=(0.5,) * 25), LoraWeight(lora, 0.3, schedule=Schedule(0, 1, 0.2, 0.8))))
     parted = images(host, wanted)
     with monkeypatch.context() as patched:
-        patched.setattr(blending, "_parted", lambda loras: ([], loras))
+        patched.setattr(blending, "_parted", lambda loras, unet: ([], loras))
         together = images(host, wanted)
     assert hooked == [[0.3], [0.4, 0.3]]
     assert np.abs(parted[0].astype(int) - together[0]).max() <= 2
@@ -228,6 +229,27 @@ def test_a_lora_that_stays_the_same_is_merged_beside_one_that_moves(host, lora, 
     update = next(iter(read_lora(lora).modules.values()))
     lengths = LoraFile("d", Family.SD1, {"x": DoraModule(update, torch.ones(8, 1))}, {})
     pairs = [(lengths, wanted.loras[1]), (read_lora(lora), wanted.loras[0])]
-    assert blending._parted(pairs) == ([], pairs)
-    assert blending._parted(pairs[::-1]) == ([], pairs[::-1])
-    assert blending._parted([(lengths, wanted.loras[0])]) == ([(lengths, wanted.loras[0])], [])
+    assert blending._parted(pairs, {}) == ([], pairs)
+    assert blending._parted(pairs[::-1], {}) == ([], pairs[::-1])
+    assert blending._parted([(lengths, wanted.loras[0])], {}) == ([(lengths, wanted.loras[0])], [])
+
+
+def test_where_memory_is_short_nothing_is_merged(host, lora, monkeypatch):
+    """Merging keeps a copy of every weight it changes."""
+    before, wanted, kept = snapshot(host), request(loras=(LoraWeight(lora, 0.7),)), []
+
+    def counted(modules, loras, *args):
+        kept.append(len(loras))
+        return merged(modules, loras, *args)
+
+    monkeypatch.setattr(blending, "merged", counted)
+    usual = images(host, wanted)
+    monkeypatch.setattr(blending, "free_bytes", lambda device: 2**20)
+    short = images(host, wanted)
+    monkeypatch.setattr(blending, "free_bytes", lambda device: None)
+    unknown = images(host, wanted)
+    # The UNet's part and the text encoder's, which is small and merged always.
+    assert kept == [1, 1, 0, 1, 1, 1]
+    assert np.abs(short[0].astype(int) - usual[0]).max() <= 2
+    assert np.array_equal(unknown[0], usual[0])
+    assert snapshot(host) == before
