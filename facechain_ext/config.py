@@ -86,10 +86,15 @@ def _problems(f: dataclasses.Field[Any], value: Any, kind: Any) -> list[str]:
     if "low" in meta:
         too_low = value <= meta["low"] if meta["above"] else value < meta["low"]
         if too_low or value > meta["high"] or not math.isfinite(value):
-            return [f"'{f.name}' must lie between {meta['low']:g} and {meta['high']:g}, not {value}."]
+            return [f"'{f.name}' must lie between {_bound(meta['low'])} and {_bound(meta['high'])}, not {value}."]
         if meta["multiple"] and value % meta["multiple"]:
             return [f"'{f.name}' must be a multiple of {meta['multiple']}, not {value}."]
     return []
+
+
+def _bound(value: float) -> str:
+    # The largest seed in full: nobody finds out which number 4.29497e+09 is.
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _said(kind: type) -> str:

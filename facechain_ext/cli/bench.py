@@ -100,7 +100,7 @@ def blend(
     only: Annotated[list[str] | None, typer.Option(help="Only this person; may be repeated.", show_default=False)] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of each person's training.")] = None,
     images: Annotated[int, typer.Option(min=1, max=64, help="Portraits per person, style and blend.")] = 4,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the first portrait of each row; 2000 when not given.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first portrait of each row; 2000 when not given.", show_default=False)] = None,
     style: Annotated[list[str] | None, typer.Option(help="A style with a LoRA; all that fit when not given.", show_default=False)] = None,
     keep: Annotated[bool, typer.Option(help="Keep the people's LoRAs in the workspace, for another run.")] = False,
     out: Annotated[
@@ -110,7 +110,7 @@ def blend(
 ) -> None:
     """Blend face and style in several ways; how much of the person is left at how much style?"""
     from facechain_ext.cli.bench_blend import table_of, write_blend_report
-    from facechain_ext.services.blend_bench import FIRST_SEED, BlendBenchRequest, run_blend_bench
+    from facechain_ext.services.blend_bench import BlendBenchRequest, run_blend_bench
     from facechain_ext.services.likeness_sources import CHOSEN_ON, HELD_OUT, folder_people, orl_people
 
     output = Output(as_json=as_json)
@@ -121,9 +121,8 @@ def blend(
     known = folder_people(people) if people else orl_people(HELD_OUT)
     unseen = tuple(p for p in known if people or only or int(p.name.rpartition("-")[2]) not in CHOSEN_ON)
     folder = out.expanduser().resolve()
-    request = BlendBenchRequest(
-        chosen_people(unseen, only or []), tuple(wanted), training, choice.portrait, folder, base, images, keep=keep, seed=FIRST_SEED if seed is None else seed
-    )
+    portrait = replace(choice.portrait, seed=seed)
+    request = BlendBenchRequest(chosen_people(unseen, only or []), tuple(wanted), training, portrait, folder, base, images, keep=keep)
     with interruptible(output, keeps=False) as token, output.live() as live:
         report = run_blend_bench(studio, request, live, token)
     write_blend_report(report, folder)

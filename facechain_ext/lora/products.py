@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None 
     return _operator()(rows, weight, bias, "none", [], "")
 
 
+@functools.cache
 def _operator() -> Any:
     """What torch's own compiler replaces a linear layer with; older builds, and those without oneDNN, have it not."""
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None

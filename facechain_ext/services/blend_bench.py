@@ -61,6 +61,7 @@ class BlendBenchRequest:
     styles: tuple[str, ...]
     config: TrainConfig
     portrait: PortraitConfig
+    """Its seed is that of the first portrait of each cell."""
     out: Path
     """Where scores and pictures are kept from run to run."""
     checkpoint: str | None = None
@@ -70,8 +71,12 @@ class BlendBenchRequest:
     """Empty: all of ``blend_methods``."""
     keep: bool = False
     """Keep the people's LoRAs and photos in the workspace when all is measured."""
-    seed: int = FIRST_SEED
-    """Of the first portrait of each cell."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the portraits of each cell."""
+        first = FIRST_SEED if self.portrait.seed is None else self.portrait.seed
+        return tuple(range(first, first + self.images))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +122,7 @@ def run_blend_bench(studio: Studio, request: BlendBenchRequest, on_progress: Pro
         analyzer.pack.name,
         tuple(p.name for p in request.people),
         tuple(s.id for s in styles),
-        tuple(range(request.seed, request.seed + request.images)),
+        request.seeds,
         settings,
         tuple(cells),
     )
@@ -192,7 +197,7 @@ class _Bench:
         self._host, self._analyzer, self._request = host, analyzer, request
         self._on_progress, self._cancel = on_progress, cancel
         self._scores = _Scores(request.out)
-        self._seeds = tuple(range(request.seed, request.seed + request.images))
+        self._seeds = request.seeds
         portrait = request.portrait
         self._recipes = request.recipes or recipes(portrait.face_weight, portrait.face_guidance, BLOCKS[host.checkpoint.family])
 

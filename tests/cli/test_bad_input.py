@@ -160,6 +160,8 @@ def test_bases_that_are_no_checkpoints(kind: str, words: tuple[str, ...], untouc
         (("people", "show", "Grace Hopper"), ("Grace Hopper",)),
         (("people", "delete", "Grace Hopper", "--yes"), ("Grace Hopper",)),
         (("people", "export", "../../x"), ("name",)),
+        (("bench", "blend", "--seed", "99999999999999999999"), ("seed", "4294967295")),
+        (("bench", "people", "--seed", "4294967299"), ("seed", "4294967295")),
     ],
     ids=" ".join,
 )

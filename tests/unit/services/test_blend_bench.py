@@ -40,8 +40,8 @@ def ran(studio_at, tmp_path_factory):
     """A run that was interrupted at its sixth picture, and the next two."""
     studio, out = studio_at(tmp_path_factory.mktemp("bench") / "workspace"), tmp_path_factory.mktemp("out")
     train = TrainConfig(steps=2, rank=2, alpha=2, batch=1, warmup=0, previews=1, preview_every=0)
-    portrait = PortraitConfig(steps=2, batch=2, cfg=3.0, face_weight=1.0)
-    request = BlendBenchRequest(orl_people([3]), ("charcoal",), train, portrait, out, images=2, recipes=RECIPES, keep=True, seed=2004)
+    portrait = PortraitConfig(steps=2, batch=2, cfg=3.0, face_weight=1.0, seed=2004)
+    request = BlendBenchRequest(orl_people([3]), ("charcoal",), train, portrait, out, images=2, recipes=RECIPES, keep=True)
     host, token, sampled, stages = studio.host(None), CancelToken(), [], []
     generate = host.generate
 
